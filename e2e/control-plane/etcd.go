@@ -2,13 +2,13 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
@@ -25,32 +25,31 @@ type etcdOptions struct {
 	unsafeNoFsync bool
 }
 
-// newEtcdCommand makes the command of a single-member etcd without TLS, which
-// runs until SIGTERM or SIGINT. It is not upstream's etcd command, whose main
-// package cannot be imported, and takes only the flags a lab needs.
-func newEtcdCommand() *cobra.Command {
+// runEtcd runs a single-member etcd without TLS until SIGTERM or SIGINT. It
+// embeds etcd in place of upstream's command (etcdmain), which must be told
+// every URL two or three times and reports an asked-for end as death by signal.
+func runEtcd() int {
 	var o etcdOptions
-	command := &cobra.Command{
-		Use:          "etcd --data-dir DIR",
-		Short:        "Run a single-member etcd",
-		Args:         cobra.NoArgs,
-		SilenceUsage: true,
-		RunE:         func(*cobra.Command, []string) error { return o.run() },
+	flags := flag.NewFlagSet(os.Args[0], flag.ExitOnError)
+	flags.StringVar(&o.dataDir, "data-dir", "", "`directory` of the database; made when missing (required)")
+	flags.StringVar(&o.clientURL, "listen-client-url", "http://127.0.0.1:2379", "`URL` to serve clients at")
+	flags.StringVar(&o.peerURL, "listen-peer-url", "http://127.0.0.1:2380", "`URL` to serve peers at; a single member has none, but etcd insists on listening")
+	flags.BoolVar(&o.unsafeNoFsync, "unsafe-no-fsync", false, "do not wait for the disk: a power cut may lose data, the end of the process does not")
+	_ = flags.Parse(os.Args[1:]) // exits by itself on an error
+	if o.dataDir == "" || flags.NArg() > 0 {
+		flags.Usage()
+		return usageExitCode
 	}
-	flags := command.Flags()
-	flags.StringVar(&o.dataDir, "data-dir", "", "directory of the database; made when missing")
-	flags.StringVar(&o.clientURL, "listen-client-url", embed.DefaultListenClientURLs, "URL to serve clients at")
-	flags.StringVar(&o.peerURL, "listen-peer-url", embed.DefaultListenPeerURLs, "URL to serve peers at; of no use to a single member, but etcd insists on one")
-	flags.BoolVar(&o.unsafeNoFsync, "unsafe-no-fsync", false, "do not wait for the disk; data may be lost in a power cut, not when the process is killed")
-	if err := command.MarkFlagRequired("data-dir"); err != nil {
-		panic(err) // only when no such flag is defined above
+	if err := o.serve(); err != nil {
+		fmt.Fprintln(os.Stderr, "etcd:", err)
+		return 1
 	}
-	return command
+	return 0
 }
 
-// run serves until a signal asks for the end, or etcd ends by itself, which is
-// an error.
-func (o *etcdOptions) run() error {
+// serve returns when a signal asks for the end, or with an error when etcd
+// cannot start or ends by itself.
+func (o *etcdOptions) serve() error {
 	config, err := o.config()
 	if err != nil {
 		return err
@@ -60,7 +59,7 @@ func (o *etcdOptions) run() error {
 
 	etcd, err := embed.StartEtcd(config)
 	if err != nil {
-		return fmt.Errorf("start etcd: %w", err)
+		return fmt.Errorf("start: %w", err)
 	}
 	defer etcd.Close()
 
@@ -68,9 +67,9 @@ func (o *etcdOptions) run() error {
 	case <-stop:
 		return nil
 	case err := <-etcd.Err():
-		return fmt.Errorf("serve etcd: %w", err)
+		return fmt.Errorf("serve: %w", err)
 	case <-etcd.Server.StopNotify():
-		return errors.New("etcd stopped by itself")
+		return errors.New("stopped by itself")
 	}
 }
 
@@ -85,6 +84,7 @@ func (o *etcdOptions) config() (*embed.Config, error) {
 		return nil, fmt.Errorf("parse --listen-peer-url: %w", err)
 	}
 	config := embed.NewConfig()
+	config.Name = "control-plane"
 	config.Dir = o.dataDir
 	config.ListenClientUrls, config.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
 	config.ListenPeerUrls, config.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
@@ -92,5 +92,7 @@ func (o *etcdOptions) config() (*embed.Config, error) {
 	config.QuotaBackendBytes = etcdQuotaBytes
 	config.UnsafeNoFsync = o.unsafeNoFsync
 	config.LogLevel = "warn"
+	// Left at zero, every request would count as slow and be logged.
+	config.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration
 	return config, nil
 }

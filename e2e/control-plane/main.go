@@ -4,8 +4,8 @@
 //
 // The tests need real servers of a known version, and Go modules are a way to
 // get them that needs neither container images nor release archives. Each part
-// is upstream's own command, unchanged; one binary, because nearly all of the
-// code is shared between the parts and so is built and linked once.
+// but etcd is upstream's own command, unchanged. They are one binary because
+// nearly all of their code is shared, and so is compiled and linked once.
 //
 // A part is chosen by the first argument (control-plane kubectl get pods), or
 // by the name the binary is called under, when that is a part's name (a
@@ -45,7 +45,7 @@ type part struct {
 }
 
 var parts = []part{
-	{"etcd", func() int { return cli.Run(newEtcdCommand()) }},
+	{"etcd", runEtcd},
 	{"kube-apiserver", func() int { return cli.Run(apiserver.NewAPIServerCommand()) }},
 	{"kube-controller-manager", func() int { return cli.Run(controllermanager.NewControllerManagerCommand()) }},
 	{"kube-scheduler", func() int { return cli.Run(scheduler.NewSchedulerCommand()) }},

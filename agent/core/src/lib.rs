@@ -1,1 +1,8 @@
-//! skeleton
+//! The agent's decisions, as pure functions: what a node should have and has in, steps out.
+//!
+//! Nothing here runs, reads a clock, or knows libvirt, netlink, files or Kubernetes' client.
+
+pub mod guest;
+pub mod network;
+pub mod observed;
+pub mod xml;

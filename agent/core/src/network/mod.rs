@@ -1,0 +1,1 @@
+//! The data plane of a segment as data: ports, rules, DHCP.

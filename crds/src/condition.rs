@@ -1,0 +1,86 @@
+//! Conditions: what holds of an object, and why.
+
+use crate::schema;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It cannot be told now.
+    Unknown,
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// One aspect of the object's state, as Kubernetes' `metav1.Condition` has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Name of the aspect, in `PascalCase`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: ConditionStatus,
+    /// Why, in one `PascalCase` word for programs.
+    pub reason: String,
+    /// Why, in a sentence for people; empty when there is nothing to say.
+    #[serde(default)]
+    pub message: String,
+    /// When `status` last changed.
+    #[schemars(schema_with = "schema::date_time")]
+    pub last_transition_time: Time,
+    /// The `metadata.generation` that this was computed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// The condition types that more than one room names.
+pub mod types {
+    /// What is observed is what is declared.
+    pub const READY: &str = "Ready";
+    /// Only a change of spec can help.
+    pub const STALLED: &str = "Stalled";
+    /// A Hypervisor is chosen and bound.
+    pub const SCHEDULED: &str = "Scheduled";
+    /// The image is usable, and its bytes are on the node.
+    pub const IMAGE_READY: &str = "ImageReady";
+    /// Every interface has its addresses, and its Segment is there.
+    pub const NETWORK_READY: &str = "NetworkReady";
+    /// An Instance's binding names this Hypervisor.
+    pub const IN_USE: &str = "InUse";
+}
+
+/// The condition of that type, if the object has it.
+#[must_use]
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == type_)
+}
+
+/// Whether the object has the condition of that type with status True.
+#[must_use]
+pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
+    find(conditions, type_).is_some_and(|c| c.status == ConditionStatus::True)
+}
+
+/// `next` with the transition times of `previous` where the status did not change.
+#[must_use]
+pub fn carry_transition_times(previous: &[Condition], mut next: Vec<Condition>) -> Vec<Condition> {
+    for condition in &mut next {
+        if let Some(old) = find(previous, &condition.type_)
+            && old.status == condition.status
+        {
+            condition.last_transition_time = old.last_transition_time.clone();
+        }
+    }
+    next
+}
