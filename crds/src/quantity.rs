@@ -72,7 +72,10 @@ impl Quantity {
         };
         let scale = 10u128.pow(u32::try_from(fraction.len()).map_err(|_| error())?.min(9));
         let scaled = decimal(whole, 20)? * scale + decimal(fraction, 9)?;
-        let bytes = scaled.checked_mul(factor).ok_or_else(error)?.div_ceil(scale);
+        let bytes = scaled
+            .checked_mul(factor)
+            .ok_or_else(error)?
+            .div_ceil(scale);
         u64::try_from(bytes).map_err(|_| error())
     }
 }

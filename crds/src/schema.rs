@@ -1,6 +1,9 @@
-//! Pieces of schema that several objects share.
+//! Pieces of schema that several objects share, and the definitions of all objects, finished.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
 
 /// An RFC 3339 time.
 pub fn date_time(_: &mut SchemaGenerator) -> Schema {
@@ -16,9 +19,13 @@ pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
-use serde_json::{Value, json};
+/// Labels and their values, at most 16 (a label's value has at most 63 characters).
+pub fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 63},
+    })
+}
 
 /// Every CustomResourceDefinition of both groups, as it is installed.
 ///
@@ -43,17 +50,21 @@ pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error>
 }
 
 /// Adds what the derive cannot say: the default of `status` (a new object must not look finished
-/// to a health checker) and a sentence each for `spec` and `status`.
+/// to a health checker), a sentence each for `spec` and `status`, and that Helm may never delete
+/// a definition, because every object of it would go too.
 fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
+    let internal = crd.spec.group == crate::names::NODE_GROUP;
     let mut crd = serde_json::to_value(crd)?;
+    crd["metadata"]["annotations"] = json!({"helm.sh/resource-policy": "keep"});
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
-        let Some(properties) = version.pointer_mut("/schema/openAPIV3Schema/properties") else {
+        let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else {
             continue;
         };
-        if let Some(spec) = properties.get_mut("spec") {
+        lean(schema, internal);
+        if let Some(spec) = schema.pointer_mut("/properties/spec") {
             describe(spec, "What is wanted.");
         }
-        if let Some(status) = properties.get_mut("status") {
+        if let Some(status) = schema.pointer_mut("/properties/status") {
             describe(status, "What was decided and observed; Kilonova's own.");
             if let Some(generation) = status.pointer_mut("/properties/observedGeneration") {
                 if let Some(generation) = generation.as_object_mut() {
@@ -64,6 +75,29 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
         }
     }
     serde_json::from_value(crd)
+}
+
+/// Takes out what costs and says nothing: formats that OpenAPI does not know (the server warns of
+/// each), `nullable` (null is refused, so that absent has one form only), and the rules of what
+/// only the controllers write.
+fn lean(schema: &mut Value, internal: bool) {
+    match schema {
+        Value::Object(fields) => {
+            let unknown = |format: &Value| format.as_str().is_some_and(|f| f.starts_with("uint"));
+            if fields.get("format").is_some_and(unknown) {
+                fields.remove("format");
+            }
+            if fields.get("nullable") == Some(&Value::Bool(true)) {
+                fields.remove("nullable");
+            }
+            if internal {
+                fields.remove("x-kubernetes-validations");
+            }
+            fields.values_mut().for_each(|v| lean(v, internal));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|v| lean(v, internal)),
+        _ => {}
+    }
 }
 
 fn describe(schema: &mut Value, sentence: &str) {

@@ -63,18 +63,19 @@ impl NetworkSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!isCIDR(self.cidr) || !has(self.gateway) || !isIP(self.gateway) || cidr(self.cidr).containsIP(self.gateway)").message("gateway is not inside cidr").field_path(".gateway"))]
-#[x_kube(validation = Rule::new("!isCIDR(self.cidr) || !has(self.gateway) || !isIP(self.gateway) || ip(self.gateway) != cidr(self.cidr).ip()").message("gateway is the subnet's own network address").field_path(".gateway"))]
+#[x_kube(validation = Rule::new("!has(self.gateway) || !self.cidr.startsWith(self.gateway + '/')").message("gateway is the subnet's own network address").field_path(".gateway"))]
+#[x_kube(validation = Rule::new("!isCIDR(self.cidr) || !has(self.gateway) || !self.gateway.matches('^[0-9]{1,3}([.][0-9]{1,3}){3}$') || cidr(self.cidr).prefixLength() > 29 || [self.gateway.split('.').map(o, int(o))].all(o, (o[0] * 16777216 + o[1] * 65536 + o[2] * 256 + o[3] + 1) % [4294967296, 2147483648, 1073741824, 536870912, 268435456, 134217728, 67108864, 33554432, 16777216, 8388608, 4194304, 2097152, 1048576, 524288, 262144, 131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8][cidr(self.cidr).prefixLength()] != 0)").message("gateway is the subnet's broadcast address").field_path(".gateway"))]
 #[x_kube(validation = Rule::new("!isCIDR(self.cidr) || !has(self.ranges) || self.ranges.all(r, r.split('-').all(a, !isIP(a) || cidr(self.cidr).containsIP(a)))").message("a range is not inside cidr").field_path(".ranges"))]
 #[x_kube(validation = Rule::new("!isCIDR(self.cidr) || !has(self.routes) || self.routes.all(r, !isIP(r.nextHop) || cidr(self.cidr).containsIP(r.nextHop))").message("a route's nextHop is not inside cidr").field_path(".routes"))]
 pub struct Subnet {
-    /// The subnet, as its network address and prefix length: `10.0.0.0/24`, /8 to /29.
+    /// The subnet, as its network address and prefix length: `10.0.0.0/24`, /8 to /29. Immutable.
     #[schemars(length(max = 18))]
     #[x_kube(validation = Rule::new("isCIDR(self) && cidr(self).ip().family() == 4").message("cidr is an IPv4 subnet such as 10.0.0.0/24"))]
     #[x_kube(validation = Rule::new("!isCIDR(self) || cidr(self) == cidr(self).masked()").message("cidr has bits set beyond its prefix: give the network's own address, such as 10.0.0.0/24"))]
     #[x_kube(validation = Rule::new("!isCIDR(self) || (cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 29)").message("cidr has a prefix length between 8 and 29"))]
-    #[x_kube(validation = Rule::new("!isCIDR(self) || !(cidr('127.0.0.0/8').containsCIDR(self) || cidr('169.254.0.0/16').containsCIDR(self) || cidr('224.0.0.0/3').containsCIDR(self) || cidr('0.0.0.0/8').containsCIDR(self))").message("cidr is loopback, link-local, multicast or reserved"))]
+    #[x_kube(validation = Rule::new("!isCIDR(self) || !['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].exists(c, cidr(c).containsCIDR(self))").message("cidr is loopback, link-local, multicast or reserved"))]
     pub cidr: String,
-    /// The gateway's address; the first address of the subnet where absent.
+    /// The gateway's address; the first address of the subnet where absent. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 15))]
     #[x_kube(validation = Rule::new("isIP(self)").message("gateway is not an IP address"))]
@@ -83,7 +84,8 @@ pub struct Subnet {
     /// the whole subnet where absent. Network, broadcast and gateway are never given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(max = 31)))]
-    #[x_kube(validation = Rule::new("self.all(r, r.split('-').size() == 2 && r.split('-').all(a, isIP(a)))").message("a range is two addresses with a dash: 10.0.0.10-10.0.0.200"))]
+    #[x_kube(validation = Rule::new("self.all(r, r.split('-').size() == 2 && r.split('-').all(a, isIP(a) && ip(a).family() == 4))").message("a range is two addresses with a dash: 10.0.0.10-10.0.0.200"))]
+    #[x_kube(validation = Rule::new("self.all(r, !r.matches('^[0-9]{1,3}([.][0-9]{1,3}){3}-[0-9]{1,3}([.][0-9]{1,3}){3}$') || [r.replace('-', '.').split('.').map(o, int(o))].all(o, o[0] * 16777216 + o[1] * 65536 + o[2] * 256 + o[3] <= o[4] * 16777216 + o[5] * 65536 + o[6] * 256 + o[7]))").message("a range ends before it begins"))]
     pub ranges: Option<Vec<String>>,
     /// DNS servers that guests are told of; the gateway of a routed network where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
