@@ -1,4 +1,4 @@
-//! Writes the CustomResourceDefinitions into a chart's `templates` directory, a file each:
+//! Writes the `CustomResourceDefinitions` into a chart's `templates` directory, a file each:
 //! `crdgen DIR`. With `--check` it writes nothing and fails when a file there differs.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

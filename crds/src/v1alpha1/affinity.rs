@@ -1,6 +1,7 @@
 //! Rules of placement, with the words of a Pod's: node affinity, instance (anti-)affinity,
 //! tolerations. Only what the scheduler evaluates is here.
 
+use crate::schema;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -158,7 +159,7 @@ pub struct InstanceAffinityTerm {
 pub struct LabelSelector {
     /// Labels with these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "schema::labels")]
     pub match_labels: BTreeMap<String, String>,
     /// Requirements on labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

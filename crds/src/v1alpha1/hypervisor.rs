@@ -112,9 +112,11 @@ pub struct Reserved {
     pub vcpus: Option<u32>,
     /// Memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('0')) >= 0 && quantity(string(self)).compareTo(quantity('64Ti')) <= 0").message("reserved memory is between 0 and 64Ti"))]
     pub memory: Option<Quantity>,
     /// Disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('0')) >= 0 && quantity(string(self)).compareTo(quantity('64Pi')) <= 0").message("reserved disk is between 0 and 64Pi"))]
     pub disk: Option<Quantity>,
 }
 

@@ -144,9 +144,11 @@ pub struct HttpSource {
 pub struct ImageRequirements {
     /// Least memory of the Flavor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('0')) >= 0 && quantity(string(self)).compareTo(quantity('64Ti')) <= 0").message("minMemory is between 0 and 64Ti"))]
     pub min_memory: Option<Quantity>,
     /// Least root disk of the Flavor; never below the image's virtual size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('0')) >= 0 && quantity(string(self)).compareTo(quantity('1Pi')) <= 0").message("minDisk is between 0 and 1Pi"))]
     pub min_disk: Option<Quantity>,
     /// The node's architecture, as `uname -m` says it: `x86_64` or `aarch64`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -66,6 +66,8 @@ pub struct InstanceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    #[x_kube(validation = Rule::new("self.all(i, !has(i.mac) || self.exists_one(j, has(j.mac) && j.mac == i.mac))").message("two interfaces have the same mac"))]
+    #[x_kube(validation = Rule::new("self.all(i, !has(i.ips) || i.ips.all(a, self.exists_one(j, j.network == i.network && has(j.ips) && a in j.ips)))").message("two interfaces have the same address in one network"))]
     pub interfaces: Option<Vec<Interface>>,
     /// Names of the KeyPairs whose keys the guest lets in. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,7 +81,7 @@ pub struct InstanceSpec {
     pub user_data: Option<String>,
     /// Labels that the Node must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "schema::labels")]
     pub node_selector: Option<BTreeMap<String, String>>,
     /// Where it may, or would rather, be.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,6 +26,7 @@ pub enum SegmentType {
     derive = "PartialEq",
     category = "kilonova",
     doc = "A kind of network that the operator offers to tenants.",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("a NetworkClass's name has at most 63 characters"),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
     printcolumn(name = "MTU", type_ = "integer", json_path = ".spec.mtu"),
     printcolumn(
