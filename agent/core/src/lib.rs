@@ -5,4 +5,5 @@
 pub mod guest;
 pub mod network;
 pub mod observed;
+pub mod record;
 pub mod xml;

@@ -1,1 +1,0 @@
-//! The libvirt domain XML.
