@@ -1,1 +1,25 @@
-//! The data plane of a segment as data: ports, rules, DHCP.
+//! The network of a node as values: what a Segment and its ports should be, what they are, what is
+//! to be done, and every text that `nft` and `dnsmasq` read.
+//!
+//! A Segment is one netns with a bridge in it; a port is a tap that was moved into it. What comes
+//! from an object is parsed here, once, into types that can hold nothing but a MAC, an address, a
+//! host name or a link's name; the texts are made of those types alone. So nothing that a tenant
+//! wrote reaches a rule set or a configuration file as it was written.
+//!
+//! Nothing here runs a program, opens a socket or reads a file.
+
+mod desired;
+mod mac;
+mod names;
+mod observed;
+
+pub use desired::{
+    InvalidPort, InvalidSegment, NetworkRef, PortDesired, RouteDesired, SegmentDesired,
+    SubnetDesired, Uplink,
+};
+pub use mac::{InvalidMac, Mac};
+pub use names::{Hostname, InvalidName, LinkName, Netns};
+pub use observed::{
+    Address, DhcpObserved, LinkKind, LinkObserved, NodeNetwork, PortObserved, RulesState,
+    SegmentObserved,
+};

@@ -1,0 +1,257 @@
+//! What a Segment and a port should be: the objects' texts, parsed.
+
+use super::{Hostname, InvalidMac, InvalidName, LinkName, Mac, Netns};
+use ipnet::Ipv4Net;
+use kilonova_crds::node::{DomainSpec, SegmentSpec, SegmentSubnet};
+use kilonova_crds::v1alpha1::SegmentType;
+use std::net::Ipv4Addr;
+
+/// Smallest MTU that IPv4 can live with (RFC 791) and that a class may name.
+const MTU_MIN: u32 = 576;
+/// Largest MTU that a class may name.
+const MTU_MAX: u32 = 9216;
+
+/// The Network that a Segment is of: for people who look at the node's links.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NetworkRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// What joins a Segment to the same Network on other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uplink {
+    /// Nothing: its neighbours are on this node only (`local`).
+    None,
+}
+
+/// A route that guests are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteDesired {
+    /// Where it leads.
+    pub destination: Ipv4Net,
+    /// The neighbour that forwards it.
+    pub next_hop: Ipv4Addr,
+}
+
+/// One subnet of a Segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetDesired {
+    /// Network address and prefix length.
+    pub cidr: Ipv4Net,
+    /// The gateway's address, inside it.
+    pub gateway: Ipv4Addr,
+    /// DNS servers that guests are told of.
+    pub dns: Vec<Ipv4Addr>,
+    /// Routes beside the default one that guests are told of.
+    pub routes: Vec<RouteDesired>,
+}
+
+impl SubnetDesired {
+    /// The gateway's address with the subnet's prefix length, as it stands on the bridge.
+    #[must_use]
+    pub fn gateway_net(&self) -> Ipv4Net {
+        // The prefix length comes from an `Ipv4Net`, so it is at most 32.
+        Ipv4Net::new(self.gateway, self.cidr.prefix_len()).unwrap_or(self.cidr)
+    }
+}
+
+/// One Segment as this node should have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentDesired {
+    /// The Network that it is of.
+    pub network: NetworkRef,
+    /// Its netns, derived from the Network's uid.
+    pub netns: Netns,
+    /// What joins it to other nodes.
+    pub uplink: Uplink,
+    /// Largest packet, in bytes, 576 to 9216.
+    pub mtu: u32,
+    /// Whether the node is its gateway outwards.
+    pub routed: bool,
+    /// Whether guests get their addresses by DHCP.
+    pub dhcp: bool,
+    /// The gateway's MAC, the same on every node.
+    pub gateway_mac: Mac,
+    /// Its subnets, in the object's order.
+    pub subnets: Vec<SubnetDesired>,
+}
+
+/// Why a Segment cannot be realised as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSegment {
+    /// Its gateway's MAC is none.
+    #[error("gatewayMac")]
+    GatewayMac(#[source] InvalidMac),
+    /// Its MTU is out of range.
+    #[error("mtu {0} is not between {MTU_MIN} and {MTU_MAX}")]
+    Mtu(u32),
+    /// A subnet or a route's destination is no IPv4 subnet.
+    #[error("{0:?} is no IPv4 subnet")]
+    Cidr(String),
+    /// An address is no IPv4 address.
+    #[error("{0:?} is no IPv4 address")]
+    Address(String),
+    /// A gateway is outside its subnet.
+    #[error("the gateway {0} is not in {1}")]
+    Gateway(Ipv4Addr, Ipv4Net),
+}
+
+/// One port as this node should have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortDesired {
+    /// Its tap, derived from the Instance's uid and the interface's place.
+    pub tap: LinkName,
+    /// The netns of the Segment that it is plugged into.
+    pub segment: Netns,
+    /// The guest's MAC.
+    pub mac: Mac,
+    /// The guest's addresses, the primary one first.
+    pub ips: Vec<Ipv4Addr>,
+    /// The guest's host name, as DHCP tells it.
+    pub hostname: Hostname,
+    /// Largest packet, in bytes: the Segment's.
+    pub mtu: u32,
+    /// Whose it is, for people who look at the node's links: `namespace/name uid interface`.
+    pub owner: String,
+}
+
+/// Why a port cannot be realised as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPort {
+    /// The Domain has no such port.
+    #[error("the Domain has no port {0}")]
+    NoSuchPort(usize),
+    /// The port is of another Segment.
+    #[error("the port is of Segment {port}, not of {segment}")]
+    OtherSegment {
+        /// The uid that the port names.
+        port: String,
+        /// The uid of the Segment that was given.
+        segment: String,
+    },
+    /// Its MAC is none.
+    #[error("mac")]
+    Mac(#[source] InvalidMac),
+    /// One of its addresses is no IPv4 address.
+    #[error("{0:?} is no IPv4 address")]
+    Address(String),
+    /// The guest's host name is none.
+    #[error("hostname")]
+    Hostname(#[source] InvalidName),
+}
+
+impl SegmentDesired {
+    /// Parses a Segment.
+    ///
+    /// # Errors
+    /// When one of its fields is not what it should be: only another spec helps.
+    pub fn from_spec(spec: &SegmentSpec) -> Result<Self, InvalidSegment> {
+        if !(MTU_MIN..=MTU_MAX).contains(&spec.mtu) {
+            return Err(InvalidSegment::Mtu(spec.mtu));
+        }
+        let uplink = match spec.type_ {
+            SegmentType::Local => Uplink::None,
+        };
+        Ok(Self {
+            network: NetworkRef {
+                namespace: spec.network.namespace.clone(),
+                name: spec.network.name.clone(),
+                uid: spec.network.uid.clone(),
+            },
+            netns: Netns::of_network(&spec.network.uid),
+            uplink,
+            mtu: spec.mtu,
+            routed: spec.routed,
+            dhcp: spec.dhcp,
+            gateway_mac: spec
+                .gateway_mac
+                .parse()
+                .map_err(InvalidSegment::GatewayMac)?,
+            subnets: spec.subnets.iter().map(subnet).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether the bridge bears the gateway's addresses: to route, or for DHCP to be served from.
+    #[must_use]
+    pub fn has_gateway(&self) -> bool {
+        self.routed || self.dhcp
+    }
+}
+
+fn cidr(text: &str) -> Result<Ipv4Net, InvalidSegment> {
+    text.parse::<Ipv4Net>()
+        .map(|net| net.trunc())
+        .map_err(|_| InvalidSegment::Cidr(text.to_owned()))
+}
+
+fn address(text: &str) -> Result<Ipv4Addr, InvalidSegment> {
+    text.parse()
+        .map_err(|_| InvalidSegment::Address(text.to_owned()))
+}
+
+fn subnet(spec: &SegmentSubnet) -> Result<SubnetDesired, InvalidSegment> {
+    let net = cidr(&spec.cidr)?;
+    let gateway = address(&spec.gateway)?;
+    if !net.contains(&gateway) {
+        return Err(InvalidSegment::Gateway(gateway, net));
+    }
+    let routes = spec.routes.iter().map(|route| {
+        Ok(RouteDesired {
+            destination: cidr(&route.destination)?,
+            next_hop: address(&route.next_hop)?,
+        })
+    });
+    Ok(SubnetDesired {
+        cidr: net,
+        gateway,
+        dns: spec
+            .dns
+            .iter()
+            .map(|a| address(a))
+            .collect::<Result<_, _>>()?,
+        routes: routes.collect::<Result<_, _>>()?,
+    })
+}
+
+impl PortDesired {
+    /// Parses one port of a Domain, by its place, for the Segment that it names.
+    ///
+    /// # Errors
+    /// When one of its fields is not what it should be, or it is another Segment's.
+    pub fn from_domain(
+        domain: &DomainSpec,
+        index: usize,
+        segment: &SegmentDesired,
+    ) -> Result<Self, InvalidPort> {
+        let port = domain
+            .ports
+            .get(index)
+            .ok_or(InvalidPort::NoSuchPort(index))?;
+        if port.segment != segment.network.uid {
+            return Err(InvalidPort::OtherSegment {
+                port: port.segment.clone(),
+                segment: segment.network.uid.clone(),
+            });
+        }
+        let ip = |text: &String| text.parse().map_err(|_| InvalidPort::Address(text.clone()));
+        let of = &domain.instance;
+        Ok(Self {
+            tap: LinkName::tap(&of.uid, index),
+            segment: segment.netns.clone(),
+            mac: port.mac.parse().map_err(InvalidPort::Mac)?,
+            ips: port
+                .ips
+                .iter()
+                .map(|bound| ip(&bound.ip))
+                .collect::<Result<_, _>>()?,
+            hostname: Hostname::new(&domain.guest.hostname).map_err(InvalidPort::Hostname)?,
+            mtu: segment.mtu,
+            owner: format!("{}/{} {} {}", of.namespace, of.name, of.uid, port.name),
+        })
+    }
+}

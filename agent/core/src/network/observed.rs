@@ -1,0 +1,102 @@
+//! What a node's network is, as the agent's driver reads it from the kernel.
+
+use super::{LinkName, Mac, Netns, NetworkRef};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every Segment on the node, and what of ours lies beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeNetwork {
+    /// The Segments, by netns.
+    pub segments: BTreeMap<Netns, SegmentObserved>,
+    /// Taps in the node's own netns: not plugged yet, or left by a start that was given up.
+    pub loose_taps: BTreeSet<LinkName>,
+}
+
+/// One Segment as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentObserved {
+    /// The Network that it is of; unknown when its making was cut off at the very start.
+    pub network: Option<NetworkRef>,
+    /// Every link in the netns but the ports, by name.
+    pub links: BTreeMap<String, LinkObserved>,
+    /// The ports, by tap.
+    pub ports: BTreeMap<LinkName, PortObserved>,
+    /// Whether the netns's own rules are as they were put in.
+    pub rules: RulesState,
+    /// The DHCP server; absent when none runs.
+    pub dhcp: Option<DhcpObserved>,
+    /// The switches under `/proc/sys/net` that matter here, those that exist.
+    pub sysctls: BTreeMap<String, String>,
+    /// The next hop of the default route.
+    pub default_route: Option<std::net::Ipv4Addr>,
+}
+
+/// What kind of link it is, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A bridge.
+    Bridge,
+    /// One end of a pair.
+    Veth,
+    /// A tap or tun.
+    Tun,
+    /// Any other.
+    Other,
+}
+
+/// One link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkObserved {
+    /// Its index in its netns.
+    pub index: u32,
+    /// Its kind.
+    pub kind: LinkKind,
+    /// Its MAC, where it has one.
+    pub mac: Option<Mac>,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+    /// Whether it is set up.
+    pub up: bool,
+    /// The index of its bridge.
+    pub master: Option<u32>,
+    /// What its alias says.
+    pub alias: String,
+    /// Its IPv4 addresses.
+    pub addresses: BTreeSet<Address>,
+}
+
+/// An IPv4 address with its prefix length.
+pub type Address = Ipv4Net;
+
+/// One port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortObserved {
+    /// Its tap, when it is in the netns.
+    pub link: Option<LinkObserved>,
+    /// Whether its rules are as they were put in.
+    pub rules: RulesState,
+    /// Its line for the DHCP server.
+    pub dhcp_host: Option<String>,
+}
+
+/// Whether rules in the kernel are as they were put in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RulesState {
+    /// There are none.
+    #[default]
+    Absent,
+    /// There are some, and not those that were put in: someone changed them.
+    Changed,
+    /// They are those that this digest of their text stands for.
+    Applied(String),
+}
+
+/// The DHCP server of a Segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DhcpObserved {
+    /// The configuration that it was started with.
+    pub configuration: String,
+    /// The index of the bridge that it was started on.
+    pub bridge: u32,
+}
