@@ -2,8 +2,10 @@
 //!
 //! Nothing here runs, reads a clock, or knows libvirt, netlink, files or Kubernetes' client.
 
+pub mod backoff;
 pub mod guest;
 pub mod network;
 pub mod observed;
+pub mod owner;
 pub mod record;
 pub mod xml;

@@ -23,15 +23,17 @@ pub struct Owner {
     pub uuid: String,
 }
 
-/// How a guest last stopped.
+/// How a libvirt domain came to be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LastStop {
     /// The guest shut itself down.
     Guest,
     /// QEMU ended or the guest panicked.
     Crashed,
-    /// As its Domain asked.
+    /// As its Domain asked, or it never ran.
     Asked,
+    /// Its power was cut past us.
+    Outside,
 }
 
 /// The record of an instance on this node.
@@ -45,7 +47,13 @@ pub struct Record {
     /// The Segments that its ports are plugged into.
     #[serde(default)]
     pub segments: Vec<SegmentSpec>,
-    /// How it last stopped; absent while it runs, or where it never ran.
+    /// Canonical name of its machine type: it must not change under a guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Whether its root disk was made: it is never made anew after that.
+    #[serde(default)]
+    pub disk_created: bool,
+    /// How it last stopped; absent while it runs, or ran when last looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_stop: Option<LastStop>,
 }
