@@ -40,7 +40,7 @@ pub struct DomainXml {
     pub uuid: String,
     /// What people call it: `namespace/name`.
     pub title: String,
-    /// The element of [`super::METADATA_NAMESPACE`] for `<metadata>`, already well-formed XML.
+    /// The element of [`crate::owner`] for `<metadata>`, already well-formed XML.
     pub metadata: String,
     /// Virtual CPUs.
     pub vcpus: u32,
