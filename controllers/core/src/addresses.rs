@@ -1,0 +1,1 @@
+//! Addresses: which of each Network's are held, and by whom.
