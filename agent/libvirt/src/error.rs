@@ -1,17 +1,16 @@
 //! What a call to libvirt can end in.
 
 use std::time::Duration;
+use virt::error::ErrorNumber;
 
 /// Why a call to libvirt failed.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// libvirt knows no such domain.
-    #[error("{call}: libvirt has no domain {uuid}")]
+    #[error("{call}: libvirt has no such domain")]
     NoDomain {
         /// The call.
         call: &'static str,
-        /// UUID that was asked for.
-        uuid: String,
     },
     /// The connection is gone, or cannot be made: whether the call had an effect is not known.
     #[error("{call}: no connection to libvirt: {message}")]
@@ -29,13 +28,11 @@ pub enum Error {
         /// How long it was waited for.
         after: Duration,
     },
-    /// An earlier call on this domain has not come back yet.
-    #[error("{call}: an earlier call on domain {uuid} has not come back yet")]
+    /// An earlier call that changes this domain has not come back yet.
+    #[error("{call}: an earlier call on this domain has not come back yet")]
     Busy {
         /// The call.
         call: &'static str,
-        /// UUID of the domain.
-        uuid: String,
     },
     /// libvirt refused, or could not.
     #[error("{call}: {message} (libvirt's error {code})")]
@@ -47,12 +44,33 @@ pub enum Error {
         /// What libvirt says.
         message: String,
     },
-    /// libvirt answered something that cannot be read.
-    #[error("{call}: cannot read libvirt's answer: {message}")]
+    /// libvirt answered something that cannot be read, or was to be asked something that cannot
+    /// be sent.
+    #[error("{call}: {message}")]
     Unreadable {
         /// The call.
         call: &'static str,
-        /// What is missing or wrong in it.
+        /// What is missing or wrong.
         message: String,
     },
+}
+
+impl Error {
+    pub(crate) fn from_virt(call: &'static str, error: &virt::error::Error) -> Self {
+        match error.code() {
+            ErrorNumber::NoDomain => Self::NoDomain { call },
+            code => Self::Libvirt {
+                call,
+                code: code.to_raw(),
+                message: error.message().to_owned(),
+            },
+        }
+    }
+
+    pub(crate) fn dead(call: &'static str, error: &virt::error::Error) -> Self {
+        Self::Dead {
+            call,
+            message: error.message().to_owned(),
+        }
+    }
 }

@@ -1,4 +1,13 @@
 //! What libvirt tells without being asked.
+//!
+//! - [`callbacks`] is the one place with `unsafe`: libvirt's callbacks, turned into [`Event`]s.
+//! - [`listener`] keeps a connection for them, and makes it anew when it is lost.
+
+mod callbacks;
+mod listener;
+
+pub(crate) use callbacks::run_loop;
+pub(crate) use listener::Listener;
 
 use tokio::sync::broadcast;
 
@@ -13,8 +22,9 @@ pub enum Event {
         kind: EventKind,
     },
     /// Events may have been missed (the connection was made anew, or the reader was too slow):
-    /// everything has to be observed again. Comes first of all, and twice after a reconnection,
-    /// because right after its start libvirtd may list a domain as running whose QEMU is gone.
+    /// everything has to be observed again. It comes first of all, and twice after a connection
+    /// was lost, because right after its start libvirtd may list a domain as running whose QEMU
+    /// is gone.
     Reconnected,
     /// The connection is gone, and being made anew.
     Disconnected,
@@ -43,7 +53,7 @@ pub enum EventKind {
         /// Why.
         reason: StopReason,
     },
-    /// The guest rebooted.
+    /// The guest rebooted. libvirt may say so twice.
     Rebooted,
     /// A read or a write of a disk failed.
     IoError,
@@ -70,14 +80,28 @@ pub enum StopReason {
 
 /// The events from the moment it was made.
 #[derive(Debug)]
-pub struct Events(pub(crate) broadcast::Receiver<Event>);
+pub struct Events {
+    receiver: broadcast::Receiver<Event>,
+    begun: bool,
+}
 
 impl Events {
+    pub(crate) fn new(receiver: broadcast::Receiver<Event>) -> Self {
+        Self {
+            receiver,
+            begun: false,
+        }
+    }
+
     /// The next event; waits for it. `None` once the connection's last handle is gone.
     ///
-    /// Can be dropped at any time without losing an event.
+    /// Its future can be dropped at any time without losing an event.
     pub async fn next(&mut self) -> Option<Event> {
-        match self.0.recv().await {
+        if !self.begun {
+            self.begun = true;
+            return Some(Event::Reconnected);
+        }
+        match self.receiver.recv().await {
             Ok(event) => Some(event),
             Err(broadcast::error::RecvError::Lagged(_)) => Some(Event::Reconnected),
             Err(broadcast::error::RecvError::Closed) => None,
