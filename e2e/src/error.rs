@@ -107,6 +107,9 @@ pub enum Error {
         /// What a person can do.
         remedy: String,
     },
+    /// Ctrl-C.
+    #[error("interrupted; what was started is ended")]
+    Interrupted,
     /// A manifest of the charts that the lab cannot apply.
     #[error("{}: {problem}", path.display())]
     Manifest {

@@ -27,12 +27,6 @@ pub fn up_dir() -> PathBuf {
     work().join("lab")
 }
 
-/// What is known about the lab that `make up` keeps.
-#[must_use]
-pub fn up_state() -> PathBuf {
-    work().join("state.json")
-}
-
 /// The kubeconfig that `make up` leaves for the user's own shell.
 #[must_use]
 pub fn up_kubeconfig() -> PathBuf {

@@ -16,7 +16,25 @@ const PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// [`Error::Timeout`] with the last state when `limit` has passed. A look that hangs is given up at the limit too.
-pub async fn wait_for<T, S, F, Fut>(what: impl Into<String>, limit: Duration, mut look: F) -> Result<T>
+pub async fn wait_for<T, S, F, Fut>(what: impl Into<String>, limit: Duration, look: F) -> Result<T>
+where
+    S: Display,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = std::result::Result<T, S>>,
+{
+    wait_while(|| Ok(()), what, limit, look).await
+}
+
+/// As [`wait_for`], but gives up at once when `alive` fails: what is waited for can then never come.
+///
+/// # Errors
+/// Those of `alive`; otherwise as [`wait_for`].
+pub async fn wait_while<T, S, F, Fut>(
+    alive: impl Fn() -> Result<()>,
+    what: impl Into<String>,
+    limit: Duration,
+    mut look: F,
+) -> Result<T>
 where
     S: Display,
     F: FnMut() -> Fut,
@@ -30,6 +48,7 @@ where
             Ok(Err(state)) => last = state.to_string(),
             Err(_) => return Err(Error::Timeout { what: what.into(), limit, last }),
         }
+        alive()?;
         if Instant::now() + PAUSE >= end {
             return Err(Error::Timeout { what: what.into(), limit, last });
         }
@@ -38,6 +57,7 @@ where
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 mod tests {
     use super::*;
 
@@ -58,6 +78,13 @@ mod tests {
     async fn a_timeout_shows_the_last_state() {
         let error = wait_for("rain", Duration::from_millis(150), || async { Err::<(), _>("still dry") }).await.unwrap_err();
         assert!(error.to_string().contains("for: rain; the last state seen: still dry"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn it_gives_up_when_there_is_nothing_to_wait_for_any_more() {
+        let alive = || Err(Error::Interrupted);
+        let error = wait_while(alive, "rain", GENEROUS, || async { Err::<(), _>("dry") }).await.unwrap_err();
+        assert!(matches!(error, Error::Interrupted), "{error}");
     }
 
     #[tokio::test]

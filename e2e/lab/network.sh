@@ -1,0 +1,8 @@
+# network.sh ADDRESS - run in a fresh lab: its loopback, and the bridge that all nodes are on.
+# Read by bash from standard input, with -euo pipefail.
+ip link set lo up
+ip link add name lab0 type bridge stp_state 0 forward_delay 0
+ip addr add "$1/24" dev lab0
+ip link set dev lab0 up
+# A network namespace wants a sysfs of its own.
+mount -t sysfs sysfs /sys

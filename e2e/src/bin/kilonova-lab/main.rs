@@ -1,0 +1,128 @@
+//! `kilonova-lab`: what `make` calls. Sets the machine up, keeps one lab running for a person, shows it off.
+
+mod demo;
+mod progress;
+mod setup;
+mod up;
+
+use std::{
+    error::Error as _,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use kilonova_e2e::{build, lab};
+use tracing_subscriber::EnvFilter;
+
+use crate::progress::Progress;
+
+/// Kilonova on one machine: real parts, one command.
+#[derive(Debug, Parser)]
+#[command(name = "kilonova-lab", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what is missing on this machine and build everything; harmless when all is there
+    Setup,
+    /// Start a control plane, a node with libvirt, the controllers and an agent; harmless when they run
+    Up,
+    /// End and remove what `up` started
+    Down,
+    /// Show the whole way of an instance: set up, start, apply, boot, log in, delete
+    Demo {
+        /// Leave the control plane and the node running at the end
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Build the guest image, and print its path and checksum
+    GuestImage,
+    /// Run a command on a node of the running lab
+    Exec {
+        /// The node: node-1
+        node: String,
+        /// The command
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+    /// The first process of a lab
+    #[command(hide = true)]
+    Init {
+        #[arg(long)]
+        remove: PathBuf,
+    },
+    /// The way from the machine's loopback into a lab
+    #[command(hide = true)]
+    Forward {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        netns: PathBuf,
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        report: PathBuf,
+    },
+    /// An HTTP server for images
+    #[command(hide = true)]
+    Serve {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut cause = error.source();
+            while let Some(inner) = cause {
+                eprintln!("  because: {inner}");
+                cause = inner.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Of these, the hidden ones must run before any runtime makes threads: they enter namespaces.
+fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Init { remove } => lab::run_init(&remove).map(done),
+        Command::Forward { listen, netns, to, report } => lab::run_forwarder(listen, &netns, to, &report).map(done),
+        Command::Serve { listen, dir } => lab::serve_forever(listen, dir).map(done),
+        Command::Setup => setup::run(&Progress::new()).map(done),
+        Command::Down => up::down(&Progress::new()).map(done),
+        Command::GuestImage => {
+            let image = build::guest::ensure(|what| eprintln!("{what}"))?;
+            println!("{}\n{}", image.path.display(), image.checksum());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Exec { node, command } => up::exec(&node, &command),
+        Command::Up => on_runtime(async { up::up(&Progress::new()).await.map(drop) }).map(done),
+        Command::Demo { keep } => on_runtime(demo::run(keep)).map(done),
+    }
+}
+
+/// Runs a task; Ctrl-C drops it, and what it has started ends with it.
+fn on_runtime(task: impl Future<Output = kilonova_e2e::Result<()>>) -> kilonova_e2e::Result<()> {
+    let start = |source| kilonova_e2e::Error::Start { program: "the runtime".to_owned(), source };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start)?;
+    runtime.block_on(async {
+        tokio::select! {
+            result = task => result,
+            _ = tokio::signal::ctrl_c() => Err(kilonova_e2e::Error::Interrupted),
+        }
+    })
+}

@@ -1,0 +1,132 @@
+//! `make setup`: what a fresh Debian or Ubuntu machine needs. Each step looks first, says what it does when there is
+//! something to do, and does nothing when there is not.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use kilonova_e2e::{Error, Result, build, repo};
+
+use crate::progress::Progress;
+
+/// What runs, builds and is tested here needs these.
+const PACKAGES: [&str; 32] = [
+    // the node: libvirt, QEMU, networks
+    "libvirt-daemon",
+    "libvirt-daemon-driver-qemu",
+    "libvirt-clients",
+    "qemu-system-x86",
+    "qemu-utils",
+    "dnsmasq-base",
+    "dnsmasq-utils",
+    "nftables",
+    "iproute2",
+    "genisoimage",
+    // building the agent
+    "build-essential",
+    "libvirt-dev",
+    "pkg-config",
+    // the guest image
+    "busybox-static",
+    "dropbear-bin",
+    "syslinux",
+    "syslinux-common",
+    "mtools",
+    "dosfstools",
+    "e2fsprogs",
+    "fdisk",
+    "cpio",
+    "kmod",
+    // the demo and the tests
+    "openssh-client",
+    "iputils-ping",
+    "arping",
+    "tcpdump",
+    "curl",
+    "ca-certificates",
+    "util-linux",
+    "procps",
+    "ethtool",
+];
+
+/// All of it.
+pub(crate) fn run(progress: &Progress) -> Result<()> {
+    preflight()?;
+    packages(progress)?;
+    users(progress)?;
+    let mount_point = Path::new("/var/lib/kilonova");
+    fs::create_dir_all(mount_point).map_err(Error::file("create", mount_point))?;
+    build::control_plane::ensure(|what| progress.say(what))?;
+    build::guest::ensure(|what| progress.say(what))?;
+    programs(progress)?;
+    progress.say("set up");
+    Ok(())
+}
+
+/// Root, the distribution, the toolchains. A script, as `make` runs it before there is any program of ours.
+fn preflight() -> Result<()> {
+    visible(&mut Command::new(repo::root().join("e2e/preflight.sh")))
+}
+
+fn packages(progress: &Progress) -> Result<()> {
+    let missing: Vec<_> = PACKAGES.iter().copied().filter(|name| !is_installed(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    progress.say(&format!("installing packages: {}", missing.join(" ")));
+    apt(&["update", "-qq"])?;
+    let install = ["install", "-y", "-qq", "--no-install-recommends"];
+    apt(&[&install[..], &missing].concat())
+}
+
+fn is_installed(name: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${db:Status-Status}", name]).stderr(Stdio::null());
+    query.output().is_ok_and(|output| output.stdout == b"installed")
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+    visible(&mut command)
+}
+
+/// The user and group that QEMU runs as. The package libvirt-daemon-system would make them, and would bring systemd
+/// units and a network of its own along; libvirtd ends at its start where they are missing.
+fn users(progress: &Progress) -> Result<()> {
+    let make = |kind: &str, name: &str, command: &str, args: &[&str]| {
+        if exists(kind, name) {
+            return Ok(());
+        }
+        progress.say(&format!("making the system {kind} {name}"));
+        visible(Command::new(command).args(args).arg(name))
+    };
+    make("group", "kvm", "groupadd", &["--system"])?;
+    make("group", "libvirt-qemu", "groupadd", &["--system"])?;
+    let user = ["--system", "--gid", "kvm", "--groups", "libvirt-qemu", "--home-dir", "/var/lib/libvirt", "--no-create-home", "--shell", "/usr/sbin/nologin"];
+    make("passwd", "libvirt-qemu", "useradd", &user)
+}
+
+fn exists(database: &str, name: &str) -> bool {
+    let status = Command::new("getent").args([database, name]).stdout(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn programs(progress: &Progress) -> Result<()> {
+    progress.say("building kilonova-controllers and kilonova-agent (cargo build --release)");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--quiet", "-p", "kilonova-controllers", "-p", "kilonova-agent"]);
+    visible(cargo.current_dir(repo::root()))
+}
+
+/// Runs a command whose messages go where ours go.
+fn visible(command: &mut Command) -> Result<()> {
+    let line = format!("{command:?}");
+    let status = command.status().map_err(|source| Error::Start { program: line.clone(), source })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::Command { command: line, status: status.to_string(), stderr: "its messages are above".to_owned() })
+}

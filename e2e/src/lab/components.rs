@@ -1,0 +1,45 @@
+//! How our own programs are started in a lab: each with credentials of its own and no more.
+
+use std::path::Path;
+
+use super::{
+    manifests::SYSTEM_NAMESPACE,
+    network,
+    node::Node,
+    options::LabOptions,
+};
+use crate::{
+    Result,
+    build::program,
+    process::{Launch, Namespaces, Service},
+};
+
+/// The port for metrics of an agent, on its node's loopback.
+const AGENT_METRICS_PORT: u16 = 9110;
+
+/// One replica of the controllers, not started. `index` counts from 0.
+pub(super) fn controllers(namespaces: &Namespaces, dir: &Path, kubeconfig: &Path, index: u16, options: &LabOptions) -> Result<Service> {
+    let name = format!("kilonova-controllers-{index}");
+    let metrics = format!("{}:{}", network::CONTROL_PLANE, network::METRICS_PORT + index);
+    let mut launch = Launch::new(namespaces, program("kilonova-controllers")?)
+        .args(["--kubeconfig".into(), kubeconfig.as_os_str().to_owned()])
+        .args(["--namespace", SYSTEM_NAMESPACE, "--metrics-addr", &metrics])
+        .args(&options.controllers_args)
+        .env("POD_NAME", &name);
+    launch.env.extend(options.controllers_env.iter().cloned());
+    Ok(Service::new(&name, dir.join(format!("logs/{name}.log")), launch))
+}
+
+/// The agent of a node, not started.
+pub(super) fn agent(node: &Node, dir: &Path, kubeconfig: &Path) -> Result<Service> {
+    let options = node.options();
+    let metrics = format!("127.0.0.1:{AGENT_METRICS_PORT}");
+    let mut launch = Launch::new(node.namespaces(), program("kilonova-agent")?)
+        .args(["--kubeconfig".into(), kubeconfig.as_os_str().to_owned()])
+        .args(["--node-name", node.name(), "--state-dir", "/var/lib/kilonova", "--run-dir", "/run/kilonova"])
+        .args(["--virt-type", &options.virt_type, "--libvirt-uri", "qemu:///system", "--metrics-addr", &metrics])
+        .args(&options.agent_args);
+    launch.env.extend(options.agent_env.iter().cloned());
+    let log = dir.join("logs").join(node.name()).join("kilonova-agent.log");
+    Ok(Service::new(format!("{} kilonova-agent", node.name()), log, launch))
+}

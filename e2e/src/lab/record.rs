@@ -1,0 +1,90 @@
+//! What is written down about a running lab, for who did not start it: the process that everything ends with, and the
+//! nodes. It stands in the lab's directory from the first moment.
+
+use std::{
+    fs, io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{machine::Machine, node::Node};
+use crate::{
+    Error, Result,
+    process::{Namespaces, ProcessId},
+};
+
+/// A lab, as its directory tells of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The first process.
+    pub init: ProcessId,
+    /// `unshare`, which ends with it.
+    pub launcher: ProcessId,
+    /// Its nodes, once they are there.
+    nodes: Vec<NodeRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct NodeRecord {
+    name: String,
+    address: Ipv4Addr,
+    holder: ProcessId,
+}
+
+impl Record {
+    pub(super) fn new(init: ProcessId, launcher: ProcessId) -> Self {
+        Self { init, launcher, nodes: Vec::new() }
+    }
+
+    pub(super) fn with_nodes(mut self, nodes: &[Node]) -> Self {
+        let record = |node: &Node| NodeRecord {
+            name: node.name().to_owned(),
+            address: node.address(),
+            holder: node.namespaces().target(),
+        };
+        self.nodes = nodes.iter().map(record).collect();
+        self
+    }
+
+    /// Reads the record of the lab in a directory; none when there is no lab, or one that never came so far.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = path(dir);
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|source| Error::Json { what: path.display().to_string(), source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::file("read", path)(error)),
+        }
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+        let path = path(dir);
+        let part = path.with_extension("part");
+        let text = serde_json::to_string_pretty(self).map_err(|source| Error::Json { what: "the lab's record".to_owned(), source })?;
+        fs::write(&part, text).map_err(Error::file("write", &part))?;
+        fs::rename(&part, &path).map_err(Error::file("rename", part))
+    }
+
+    /// Whether the lab runs.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.init.is_alive()
+    }
+
+    /// The lab's nodes, to run commands on.
+    #[must_use]
+    pub fn machines(&self, dir: &Path) -> Vec<Machine> {
+        let machine = |node: &NodeRecord| {
+            Machine::new(node.name.clone(), node.address, dir.join("nodes").join(&node.name), Namespaces::node(node.holder))
+        };
+        self.nodes.iter().map(machine).collect()
+    }
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("lab.json")
+}
