@@ -66,10 +66,7 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
         }
         if let Some(status) = schema.pointer_mut("/properties/status") {
             describe(status, "What was decided and observed; Kilonova's own.");
-            if let Some(generation) = status.pointer_mut("/properties/observedGeneration") {
-                if let Some(generation) = generation.as_object_mut() {
-                    generation.remove("default");
-                }
+            if status.pointer("/properties/observedGeneration").is_some() {
                 status["default"] = json!({"observedGeneration": -1});
             }
         }
@@ -78,8 +75,8 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
 }
 
 /// Takes out what costs and says nothing: formats that OpenAPI does not know (the server warns of
-/// each), `nullable` (null is refused, so that absent has one form only), and the rules of what
-/// only the controllers write.
+/// each), `nullable` (null is refused, so that absent has one form only), the defaults of fields,
+/// and the rules of what only the controllers write.
 fn lean(schema: &mut Value, internal: bool) {
     match schema {
         Value::Object(fields) => {
@@ -89,6 +86,10 @@ fn lean(schema: &mut Value, internal: bool) {
             }
             if fields.get("nullable") == Some(&Value::Bool(true)) {
                 fields.remove("nullable");
+            }
+            // A property may be called `type`; then it is an object.
+            if fields.get("type").is_some_and(Value::is_string) {
+                fields.remove("default");
             }
             if internal {
                 fields.remove("x-kubernetes-validations");
