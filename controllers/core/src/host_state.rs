@@ -1,9 +1,12 @@
 //! The scheduler's snapshot of a Hypervisor.
 
-use crate::resources::Resources;
-use k8s_openapi::api::core::v1::Node;
-use kilonova_crds::v1alpha1::{Hypervisor, VirtualizationType};
+use crate::resources::{Resources, bytes};
+use k8s_openapi::api::core::v1::{Node, Taint};
+use kilonova_crds::v1alpha1::{
+    Capacity, Hypervisor, HypervisorSpec, HypervisorStatus, VirtualizationType,
+};
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// How far more is promised than is there, in thousandths.
@@ -89,16 +92,126 @@ impl HostState {
         ready: bool,
         defaults: &Defaults,
     ) -> Self {
-        let _ = (hypervisor, node, ready, defaults);
-        todo!()
+        let name = hypervisor.metadata.name.as_deref().unwrap_or_default();
+        let status = hypervisor.status.as_ref();
+        let node_spec = node.and_then(|n| n.spec.as_ref());
+        let unschedulable = hypervisor.spec.unschedulable.unwrap_or(false)
+            || node_spec.and_then(|s| s.unschedulable).unwrap_or(false);
+        Self {
+            name: Arc::from(name),
+            ready: ready && status.is_some_and(|s| s.capacity.is_some()),
+            cordoned: unschedulable || hypervisor.metadata.deletion_timestamp.is_some(),
+            taints: node_spec
+                .and_then(|s| s.taints.as_deref())
+                .unwrap_or_default()
+                .iter()
+                .filter_map(HostTaint::new)
+                .collect(),
+            labels: node
+                .and_then(|n| n.metadata.labels.clone())
+                .unwrap_or_default(),
+            allocatable: status
+                .map(|s| allocatable(&hypervisor.spec, s, defaults))
+                .unwrap_or_default(),
+            architecture: status.and_then(|s| s.architecture.clone()),
+            virtualization_types: status
+                .map(|s| s.virtualization_types.clone())
+                .unwrap_or_default(),
+            physical_networks: status
+                .map(|s| s.physical_networks.clone())
+                .unwrap_or_default(),
+            orphans: status.map(|s| s.orphans.len()).unwrap_or_default(),
+        }
+    }
+}
+
+/// (capacity − foreign − reserved) × overcommit, in whole units.
+fn allocatable(spec: &HypervisorSpec, status: &HypervisorStatus, defaults: &Defaults) -> Resources {
+    let amount = |c: &Option<Capacity>| c.as_ref().map(Resources::from).unwrap_or_default();
+    let own = spec.reserved.clone().unwrap_or_default();
+    let reserved = Resources {
+        vcpus: own.vcpus.map_or(defaults.reserved.vcpus, u64::from),
+        memory: own.memory.as_ref().map_or(defaults.reserved.memory, bytes),
+        disk: own.disk.as_ref().map_or(defaults.reserved.disk, bytes),
+    };
+    let ratios = spec.overcommit.clone().unwrap_or_default();
+    let ratio = |text: &Option<String>, default: Ratio| {
+        text.as_ref()
+            .and_then(|t| t.parse().ok())
+            .unwrap_or(default)
+    };
+    let free = amount(&status.capacity)
+        .minus(amount(&status.foreign))
+        .minus(reserved);
+    Resources {
+        vcpus: ratio(&ratios.cpu, defaults.cpu).of(free.vcpus),
+        memory: ratio(&ratios.memory, defaults.memory).of(free.memory),
+        disk: ratio(&ratios.disk, defaults.disk).of(free.disk),
+    }
+}
+
+impl HostTaint {
+    /// `None`: an effect that Kubernetes does not have.
+    fn new(taint: &Taint) -> Option<Self> {
+        Some(Self {
+            key: taint.key.clone(),
+            value: taint.value.clone().unwrap_or_default(),
+            effect: match taint.effect.as_str() {
+                "NoSchedule" => TaintEffect::NoSchedule,
+                "PreferNoSchedule" => TaintEffect::PreferNoSchedule,
+                "NoExecute" => TaintEffect::NoExecute,
+                _ => return None,
+            },
+        })
     }
 }
 
 /// Whether an operator declared the node shut down for good.
 #[must_use]
 pub fn out_of_service(node: &Node) -> bool {
-    let _ = node;
-    todo!()
+    node.spec
+        .as_ref()
+        .and_then(|s| s.taints.as_deref())
+        .unwrap_or_default()
+        .iter()
+        .any(|t| t.key == OUT_OF_SERVICE_TAINT)
+}
+
+impl Ratio {
+    /// That many times the amount, rounded down, at most `u64::MAX`.
+    #[must_use]
+    pub fn of(self, amount: u64) -> u64 {
+        let product = u128::from(amount) * u128::from(self.0) / 1000;
+        u64::try_from(product).unwrap_or(u64::MAX)
+    }
+}
+
+/// The text is no ratio.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an overcommit ratio above 0, such as 4.0, with at most 3 digits either side")]
+pub struct RatioError(String);
+
+impl FromStr for Ratio {
+    type Err = RatioError;
+
+    fn from_str(text: &str) -> Result<Self, RatioError> {
+        let error = || RatioError(text.to_owned());
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| {
+            let fits = (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+            if fits {
+                part.parse::<u32>().map_err(|_| error())
+            } else {
+                Err(error())
+            }
+        };
+        digits(fraction)?;
+        let thousandths = digits(whole)? * 1000 + digits(&format!("{fraction:0<3}"))?;
+        if thousandths == 0 {
+            return Err(error());
+        }
+        Ok(Self(thousandths))
+    }
 }
 
 impl Default for Defaults {
@@ -113,5 +226,85 @@ impl Default for Defaults {
                 disk: 0,
             },
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn hypervisor(spec: serde_json::Value) -> Hypervisor {
+        serde_json::from_value(json!({
+            "apiVersion": "kilonova.dev/v1alpha1", "kind": "Hypervisor",
+            "metadata": {"name": "n1"}, "spec": spec,
+            "status": {
+                "capacity": {"vcpus": 8, "memory": "16Gi", "disk": "100Gi"},
+                "foreign": {"vcpus": 1, "memory": "1Gi", "disk": "10Gi"},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn allocatable_is_what_is_left_times_the_ratio() {
+        let host = HostState::new(&hypervisor(json!({})), None, true, &Defaults::default());
+        assert_eq!(
+            host.allocatable,
+            Resources {
+                vcpus: 28,
+                memory: (14 << 30) + (512 << 20),
+                disk: 90 << 30
+            }
+        );
+        let spec = json!({"overcommit": {"cpu": "0.5", "memory": "1.5"}, "reserved": {"vcpus": 1, "memory": "13Gi", "disk": "1Ti"}});
+        let host = HostState::new(&hypervisor(spec), None, true, &Defaults::default());
+        let want = Resources {
+            vcpus: 3,
+            memory: 3 << 30,
+            disk: 0,
+        };
+        assert_eq!(host.allocatable, want);
+    }
+
+    #[test]
+    fn either_object_cordons() {
+        let node = |spec| -> Node { serde_json::from_value(json!({"spec": spec})).unwrap() };
+        let new = |hv: &Hypervisor, node: &Node| {
+            HostState::new(hv, Some(node), true, &Defaults::default()).cordoned
+        };
+        let plain = hypervisor(json!({}));
+        assert!(!new(&plain, &node(json!({}))));
+        assert!(new(&plain, &node(json!({"unschedulable": true}))));
+        assert!(new(
+            &hypervisor(json!({"unschedulable": true})),
+            &node(json!({}))
+        ));
+    }
+
+    #[test]
+    fn what_reported_no_capacity_is_not_ready() {
+        let mut hv = hypervisor(json!({}));
+        hv.status = None;
+        assert!(!HostState::new(&hv, None, true, &Defaults::default()).ready);
+    }
+
+    #[test]
+    fn ratios_are_exact() {
+        for (text, thousandths) in [
+            ("4.0", 4000),
+            ("1", 1000),
+            ("0.05", 50),
+            ("999.999", 999_999),
+        ] {
+            assert_eq!(text.parse(), Ok(Ratio(thousandths)));
+        }
+        for text in [
+            "", "0", "0.000", "-1", "1.", ".5", "1000", "1.0000", "1e3", "NaN", "٣",
+        ] {
+            assert!(text.parse::<Ratio>().is_err(), "{text:?}");
+        }
+        assert_eq!(Ratio(4000).of(u64::MAX), u64::MAX);
     }
 }

@@ -1,7 +1,7 @@
 //! Why an Instance has no binding yet, and what would end the wait.
 
 use crate::key::ObjectKey;
-use crate::placement::NoValidHost;
+use crate::placement::{Filter, NoValidHost};
 use kilonova_crds::Quantity;
 use kilonova_crds::v1alpha1::{ImageKind, ImageRef};
 use std::net::IpAddr;
@@ -92,6 +92,8 @@ pub enum Wait {
     FlavorTooSmall {
         /// The Flavor's name.
         flavor: String,
+        /// The image.
+        image: ImageRef,
         /// `memory` or `disk`.
         resource: &'static str,
         /// What the Flavor gives.
@@ -170,17 +172,157 @@ impl Wait {
     /// Why, in one word for programs: the reason of the condition.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::FlavorMissing(_) => "FlavorMissing",
+            Self::ImageMissing(_) => "ImageMissing",
+            Self::ImageNotReady { .. } => "ImageNotReady",
+            Self::NetworkMissing(_) => "NetworkMissing",
+            Self::NetworkNotReady { .. } => "NetworkNotReady",
+            Self::KeyPairMissing(_) => "KeyPairMissing",
+            Self::KeyPairInvalid { .. } => "KeyPairInvalid",
+            Self::AddressTaken { .. } => "AddressTaken",
+            Self::AddressOutside { .. } => "AddressOutside",
+            Self::AddressesExhausted { .. } => "AddressesExhausted",
+            Self::MacTaken { .. } => "MacTaken",
+            Self::FlavorTooSmall { .. } => "FlavorTooSmall",
+            Self::NoValidHost(_) => "NoValidHost",
+            Self::OrphanExists { .. } => "OrphanExists",
+            Self::OrphansUnreported => "OrphansUnreported",
+        }
     }
+
     /// Whether only a change of the Instance's spec (another Instance) can help.
     #[must_use]
     pub fn stalled(&self) -> bool {
-        todo!()
+        matches!(
+            self,
+            Self::AddressOutside { .. } | Self::FlavorTooSmall { .. }
+        )
     }
-    /// What the Instance in that namespace waits for.
+
+    /// Whether it is about the image.
+    #[must_use]
+    pub fn concerns_image(&self) -> bool {
+        matches!(
+            self,
+            Self::ImageMissing(_) | Self::ImageNotReady { .. } | Self::FlavorTooSmall { .. }
+        )
+    }
+
+    /// Whether it is about a network or an address.
+    #[must_use]
+    pub fn concerns_network(&self) -> bool {
+        matches!(
+            self,
+            Self::NetworkMissing(_)
+                | Self::NetworkNotReady { .. }
+                | Self::AddressTaken { .. }
+                | Self::AddressOutside { .. }
+                | Self::AddressesExhausted { .. }
+                | Self::MacTaken { .. }
+        )
+    }
+
+    /// What the Instance in that namespace waits for. Names of namespaced objects are of that
+    /// namespace. Even what is stalled has keys: a Network or an Image can be made anew.
     #[must_use]
     pub fn keys(&self, namespace: &str) -> Vec<WaitKey> {
-        let _ = namespace;
-        todo!()
+        let key = |name: &str| ObjectKey::new(namespace, name);
+        let image_key = |image: &ImageRef| match image.kind {
+            ImageKind::Image => WaitKey::Image(key(&image.name)),
+            ImageKind::ClusterImage => WaitKey::ClusterImage(image.name.clone()),
+        };
+        match self {
+            Self::FlavorMissing(name) => vec![WaitKey::Flavor(name.clone())],
+            Self::ImageMissing(image) | Self::ImageNotReady { image, .. } => vec![image_key(image)],
+            Self::FlavorTooSmall { flavor, image, .. } => {
+                vec![WaitKey::Flavor(flavor.clone()), image_key(image)]
+            }
+            Self::NetworkMissing(network)
+            | Self::NetworkNotReady { network, .. }
+            | Self::AddressOutside { network, .. } => vec![WaitKey::Network(key(network))],
+            Self::KeyPairMissing(key_pair) | Self::KeyPairInvalid { key_pair, .. } => {
+                vec![WaitKey::KeyPair(key(key_pair))]
+            }
+            Self::AddressTaken {
+                network,
+                network_uid,
+                ..
+            }
+            | Self::AddressesExhausted {
+                network,
+                network_uid,
+            }
+            | Self::MacTaken {
+                network,
+                network_uid,
+                ..
+            } => vec![
+                WaitKey::Network(key(network)),
+                WaitKey::Addresses(network_uid.clone()),
+            ],
+            Self::NoValidHost(no_valid_host) => no_valid_host.keys(namespace),
+            Self::OrphanExists { .. } | Self::OrphansUnreported => vec![WaitKey::Orphans],
+        }
+    }
+}
+
+impl NoValidHost {
+    /// What may help: other hosts always, room or other instances where they were what failed.
+    fn keys(&self, namespace: &str) -> Vec<WaitKey> {
+        let failed = |filters: &[Filter]| self.counts.iter().any(|(f, _)| filters.contains(f));
+        let mut keys = vec![WaitKey::Hosts];
+        if failed(&[Filter::Memory, Filter::Vcpus, Filter::Disk]) {
+            keys.push(WaitKey::Capacity);
+        }
+        if failed(&[Filter::InstanceAffinity, Filter::InstanceAntiAffinity]) {
+            keys.push(WaitKey::Placements(namespace.to_owned()));
+        }
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sentences_name_what_a_person_needs() {
+        let taken = Wait::AddressTaken {
+            ip: IpAddr::from([10, 0, 0, 5]),
+            network: "blue".into(),
+            network_uid: "u".into(),
+            holder: Some(ObjectKey::new("shop", "web-1")),
+        };
+        assert_eq!(
+            taken.to_string(),
+            "address 10.0.0.5 of Network \"blue\" is held by instance shop/web-1"
+        );
+        let image = ImageRef {
+            kind: ImageKind::ClusterImage,
+            name: "debian".into(),
+        };
+        assert_eq!(
+            Wait::ImageMissing(image).to_string(),
+            "there is no ClusterImage \"debian\""
+        );
+    }
+
+    #[test]
+    fn a_full_cluster_waits_for_room_and_not_for_instances() {
+        let full = NoValidHost {
+            counts: vec![(Filter::Memory, 2), (Filter::Cordoned, 1)],
+        };
+        assert_eq!(
+            Wait::NoValidHost(full).keys("shop"),
+            [WaitKey::Hosts, WaitKey::Capacity]
+        );
+        let apart = NoValidHost {
+            counts: vec![(Filter::InstanceAntiAffinity, 2)],
+        };
+        assert_eq!(
+            Wait::NoValidHost(apart).keys("shop"),
+            [WaitKey::Hosts, WaitKey::Placements("shop".into())]
+        );
     }
 }

@@ -1,1 +1,0 @@
-//! Addresses: which of each Network's are held, and by whom.
