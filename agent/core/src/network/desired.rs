@@ -2,12 +2,14 @@
 
 use super::{Hostname, InvalidMac, InvalidName, LinkName, Mac, Netns};
 use ipnet::Ipv4Net;
-use kilonova_crds::node::{DomainSpec, SegmentSpec, SegmentSubnet};
+use kilonova_crds::node::{DomainSpec, SegmentNetwork, SegmentSpec, SegmentSubnet};
 use kilonova_crds::v1alpha1::SegmentType;
 use std::net::Ipv4Addr;
 
 /// Smallest MTU that IPv4 can live with (RFC 791) and that a class may name.
 const MTU_MIN: u32 = 576;
+/// Longest namespace, name or uid: three of them fit a link's alias (255 bytes).
+const NAME_MAX: usize = 63;
 /// Largest MTU that a class may name.
 const MTU_MAX: u32 = 9216;
 
@@ -20,6 +22,44 @@ pub struct NetworkRef {
     pub name: String,
     /// Its uid.
     pub uid: String,
+}
+
+/// What the alias of a Segment's links begins with.
+const ALIAS: &str = "kilonova network ";
+
+impl NetworkRef {
+    /// What the links of its Segment bear as their alias.
+    #[must_use]
+    pub fn alias(&self) -> String {
+        format!("{ALIAS}{}/{} {}", self.namespace, self.name, self.uid)
+    }
+
+    /// Reads an alias back.
+    #[must_use]
+    pub fn from_alias(alias: &str) -> Option<Self> {
+        let (place, uid) = alias.strip_prefix(ALIAS)?.split_once(' ')?;
+        let (namespace, name) = place.split_once('/')?;
+        Some(Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+        })
+    }
+
+    /// Parses the Network of a Segment.
+    fn from_spec(spec: &SegmentNetwork) -> Result<Self, InvalidSegment> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+        for text in [&spec.namespace, &spec.name, &spec.uid] {
+            if text.is_empty() || text.len() > NAME_MAX || !text.bytes().all(plain) {
+                return Err(InvalidSegment::Network(text.chars().take(80).collect()));
+            }
+        }
+        Ok(Self {
+            namespace: spec.namespace.clone(),
+            name: spec.name.clone(),
+            uid: spec.uid.clone(),
+        })
+    }
 }
 
 /// What joins a Segment to the same Network on other nodes.
@@ -84,6 +124,9 @@ pub struct SegmentDesired {
 /// Why a Segment cannot be realised as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSegment {
+    /// Its Network's namespace, name or uid is none.
+    #[error("{0:?} names no Network")]
+    Network(String),
     /// Its gateway's MAC is none.
     #[error("gatewayMac")]
     GatewayMac(#[source] InvalidMac),
@@ -158,11 +201,7 @@ impl SegmentDesired {
             SegmentType::Local => Uplink::None,
         };
         Ok(Self {
-            network: NetworkRef {
-                namespace: spec.network.namespace.clone(),
-                name: spec.network.name.clone(),
-                uid: spec.network.uid.clone(),
-            },
+            network: NetworkRef::from_spec(&spec.network)?,
             netns: Netns::of_network(&spec.network.uid),
             uplink,
             mtu: spec.mtu,

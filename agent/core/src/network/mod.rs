@@ -9,17 +9,33 @@
 //! Nothing here runs a program, opens a socket or reads a file.
 
 mod desired;
+pub mod dhcp;
 mod mac;
 mod names;
 mod observed;
+pub mod plan;
+pub mod rules;
+mod transit;
 
 pub use desired::{
     InvalidPort, InvalidSegment, NetworkRef, PortDesired, RouteDesired, SegmentDesired,
     SubnetDesired, Uplink,
 };
+pub use dhcp::DhcpFiles;
 pub use mac::{InvalidMac, Mac};
 pub use names::{Hostname, InvalidName, LinkName, Netns};
 pub use observed::{
-    Address, DhcpObserved, LinkKind, LinkObserved, NodeNetwork, PortObserved, RulesState,
+    DhcpObserved, LinkKind, LinkObserved, NodeNetwork, NodeSide, PortObserved, RulesState,
     SegmentObserved,
 };
+pub use transit::{Exhausted, Transit};
+
+use names::TRANSIT_PREFIX;
+
+/// The bridge of a Segment, in its netns.
+pub const BRIDGE: &str = "br0";
+/// The link that leads out of a Segment, in its netns.
+pub const OUTWARD: &str = "out0";
+
+#[cfg(test)]
+mod tests;

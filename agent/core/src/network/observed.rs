@@ -1,8 +1,10 @@
 //! What a node's network is, as the agent's driver reads it from the kernel.
 
+use super::rules::ForwardChain;
 use super::{LinkName, Mac, Netns, NetworkRef};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// Every Segment on the node, and what of ours lies beside them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,6 +13,19 @@ pub struct NodeNetwork {
     pub segments: BTreeMap<Netns, SegmentObserved>,
     /// Taps in the node's own netns: not plugged yet, or left by a start that was given up.
     pub loose_taps: BTreeSet<LinkName>,
+}
+
+/// The node's own netns, where Segments lead out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSide {
+    /// Its links, by name.
+    pub links: BTreeMap<String, LinkObserved>,
+    /// Whether it forwards IPv4.
+    pub ip_forward: bool,
+    /// Whether our rules are as they were put in.
+    pub rules: RulesState,
+    /// The chains of others that drop what is forwarded, each with the handles of our rules in it.
+    pub dropping: Vec<(ForwardChain, Vec<u64>)>,
 }
 
 /// One Segment as it is.
@@ -26,10 +41,10 @@ pub struct SegmentObserved {
     pub rules: RulesState,
     /// The DHCP server; absent when none runs.
     pub dhcp: Option<DhcpObserved>,
-    /// The switches under `/proc/sys/net` that matter here, those that exist.
-    pub sysctls: BTreeMap<String, String>,
+    /// The switches under `/proc/sys/net` that a Segment needs, those that the kernel has.
+    pub switches: BTreeMap<String, String>,
     /// The next hop of the default route.
-    pub default_route: Option<std::net::Ipv4Addr>,
+    pub default_route: Option<Ipv4Addr>,
 }
 
 /// What kind of link it is, as far as it matters.
@@ -62,20 +77,19 @@ pub struct LinkObserved {
     pub master: Option<u32>,
     /// What its alias says.
     pub alias: String,
-    /// Its IPv4 addresses.
-    pub addresses: BTreeSet<Address>,
+    /// Its IPv4 addresses, with their prefix lengths.
+    pub addresses: BTreeSet<Ipv4Net>,
 }
 
-/// An IPv4 address with its prefix length.
-pub type Address = Ipv4Net;
-
-/// One port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One port: a tap in the netns, or what is left of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PortObserved {
     /// Its tap, when it is in the netns.
     pub link: Option<LinkObserved>,
     /// Whether its rules are as they were put in.
     pub rules: RulesState,
+    /// Whether it is remembered what its rules are.
+    pub recorded: bool,
     /// Its line for the DHCP server.
     pub dhcp_host: Option<String>,
 }
@@ -99,4 +113,15 @@ pub struct DhcpObserved {
     pub configuration: String,
     /// The index of the bridge that it was started on.
     pub bridge: u32,
+}
+
+impl SegmentObserved {
+    /// The taps that are plugged: in the netns, on its bridge, up.
+    pub fn plugged(&self) -> impl Iterator<Item = &LinkName> {
+        let bridge = self.links.get(super::BRIDGE).map(|bridge| bridge.index);
+        self.ports.iter().filter_map(move |(tap, port)| {
+            let link = port.link.as_ref()?;
+            (bridge.is_some() && link.master == bridge && link.up).then_some(tap)
+        })
+    }
 }

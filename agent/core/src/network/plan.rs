@@ -1,0 +1,348 @@
+//! From what a Segment should be and what it is to the steps between.
+//!
+//! Rules come before the links that they are for. A step may be repeated; after all of them are
+//! done, there are none.
+
+use super::rules::{self, ForwardChain, Reach};
+use super::{
+    BRIDGE, DhcpFiles, Exhausted, LinkKind, LinkName, LinkObserved, Mac, NodeSide, OUTWARD,
+    RulesState, SegmentDesired, SegmentObserved, SubnetDesired, Transit, dhcp,
+};
+use ipnet::Ipv4Net;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+/// Where a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the node's own netns.
+    Node,
+    /// In the Segment's.
+    Segment,
+}
+
+/// What of a link is set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkDesired {
+    /// Its name.
+    pub name: String,
+    /// Its MAC, where that matters.
+    pub mac: Option<Mac>,
+    /// Its MTU, in bytes, where that matters.
+    pub mtu: Option<u32>,
+    /// Whose it is, for people.
+    pub alias: String,
+}
+
+/// One step towards a Segment as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Make the netns.
+    MakeNetns,
+    /// Set a switch under `/proc/sys/net` of the Segment, where the kernel has it.
+    Switch(&'static str, &'static str),
+    /// Put the Segment's rules in.
+    ApplyRules(String),
+    /// Put a port's rules in again, as they are remembered.
+    RestorePortRules(LinkName),
+    /// Remove a link, if it is still there: a pair goes as one.
+    RemoveLink(Place, String),
+    /// Make the bridge, with its MAC.
+    MakeBridge(Mac),
+    /// Let the node forward IPv4.
+    EnableForwarding,
+    /// Put the node's rules in.
+    ApplyNodeRules(String),
+    /// Put our accepts into a chain that drops; those of ours that are there, by handle, go.
+    AcceptForward(ForwardChain, Vec<u64>),
+    /// Make the link out of the Segment, with the node's end's name, both ends down.
+    MakeTransit(LinkName),
+    /// Set a link's MAC, MTU, alias, and set it up.
+    SetLink(Place, LinkDesired),
+    /// Give a link an address.
+    AddAddress(Place, String, Ipv4Net),
+    /// Take an address from a link.
+    RemoveAddress(Place, String, Ipv4Net),
+    /// Set the Segment's default route.
+    DefaultRoute(Ipv4Addr),
+    /// Put a tap on the bridge and set it up.
+    Enslave(LinkName),
+    /// Start the DHCP server with a configuration, in place of the one that runs.
+    Serve(String),
+    /// End the DHCP server.
+    StopServing,
+}
+
+/// The switches of a Segment: no IPv6 of its own; bridged frames pass no hook but the bridge's; the
+/// gateway answers ARP only for what is on the bridge, and tells guests of no shorter way.
+const SWITCHES: [(&str, &str); 8] = [
+    ("ipv6/conf/all/disable_ipv6", "1"),
+    ("ipv6/conf/default/disable_ipv6", "1"),
+    ("bridge/bridge-nf-call-iptables", "0"),
+    ("bridge/bridge-nf-call-ip6tables", "0"),
+    ("bridge/bridge-nf-call-arptables", "0"),
+    ("ipv4/conf/all/arp_ignore", "1"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+];
+
+/// The switch by which a netns forwards IPv4.
+const FORWARDING: &str = "ipv4/ip_forward";
+
+/// The names of the switches that a Segment's observation reads, under `/proc/sys/net`.
+pub fn switches() -> impl Iterator<Item = &'static str> {
+    SWITCHES.iter().map(|(key, _)| *key).chain([FORWARDING])
+}
+
+/// The steps that make a Segment what it should be, in their order.
+///
+/// # Errors
+/// When no transit address is left on this node.
+pub fn plan(
+    desired: &SegmentDesired,
+    observed: Option<&SegmentObserved>,
+    node: &NodeSide,
+    reach: &Reach,
+    files: &DhcpFiles,
+) -> Result<Vec<Step>, Exhausted> {
+    let nothing = SegmentObserved::default();
+    let mut planner = Planner {
+        desired,
+        fresh: observed.is_none(),
+        observed: observed.unwrap_or(&nothing),
+        node,
+        steps: Vec::new(),
+    };
+    planner.netns();
+    planner.rules(reach);
+    planner.bridge();
+    planner.outwards(reach)?;
+    planner.ports();
+    planner.dhcp(files);
+    Ok(planner.steps)
+}
+
+struct Planner<'a> {
+    desired: &'a SegmentDesired,
+    /// There is no netns yet, so that nothing is known of what the kernel will have in it.
+    fresh: bool,
+    observed: &'a SegmentObserved,
+    node: &'a NodeSide,
+    steps: Vec<Step>,
+}
+
+impl Planner<'_> {
+    fn netns(&mut self) {
+        if self.fresh {
+            self.steps.push(Step::MakeNetns);
+        }
+        let forwarding = if self.desired.routed { "1" } else { "0" };
+        for (key, value) in SWITCHES.into_iter().chain([(FORWARDING, forwarding)]) {
+            let is = self.observed.switches.get(key);
+            // A switch that is not there needs no setting, once the kernel was asked.
+            if is.map_or(self.fresh, |is| is != value) {
+                self.steps.push(Step::Switch(key, value));
+            }
+        }
+        let lo = LinkDesired {
+            name: "lo".to_owned(),
+            mac: None,
+            mtu: None,
+            alias: self.desired.network.alias(),
+        };
+        self.set(Place::Segment, self.observed.links.get("lo"), lo);
+    }
+
+    fn rules(&mut self, reach: &Reach) {
+        let text = rules::segment_rules(self.desired, reach);
+        if self.observed.rules != RulesState::Applied(rules::digest(&text)) {
+            self.steps.push(Step::ApplyRules(text));
+        }
+        for (tap, port) in &self.observed.ports {
+            if port.recorded && !matches!(port.rules, RulesState::Applied(_)) {
+                self.steps.push(Step::RestorePortRules(tap.clone()));
+            }
+        }
+    }
+
+    fn bridge(&mut self) {
+        let found = self.observed.links.get(BRIDGE);
+        let bridge = found.filter(|link| link.kind == LinkKind::Bridge);
+        if found.is_some() && bridge.is_none() {
+            self.remove(Place::Segment, BRIDGE);
+        }
+        if bridge.is_none() {
+            self.steps.push(Step::MakeBridge(self.desired.gateway_mac));
+        }
+        let link = LinkDesired {
+            name: BRIDGE.to_owned(),
+            mac: Some(self.desired.gateway_mac),
+            mtu: Some(self.desired.mtu),
+            alias: self.desired.network.alias(),
+        };
+        self.set(Place::Segment, bridge, link);
+        let mut gateways = BTreeSet::new();
+        if self.desired.has_gateway() {
+            gateways.extend(self.desired.subnets.iter().map(SubnetDesired::gateway_net));
+        }
+        self.addresses(Place::Segment, BRIDGE, bridge, &gateways);
+    }
+
+    fn outwards(&mut self, reach: &Reach) -> Result<(), Exhausted> {
+        let name = LinkName::transit(&self.desired.netns);
+        let near = self.node.links.get(name.as_str());
+        let far = self.observed.links.get(OUTWARD);
+        let whole = self.desired.routed && near.is_some() && far.is_some();
+        if !whole {
+            // Half a pair is none: its other end is somewhere else.
+            if near.is_some() {
+                self.remove(Place::Node, name.as_str());
+            }
+            if far.is_some() {
+                self.remove(Place::Segment, OUTWARD);
+            }
+        }
+        if !self.desired.routed {
+            return Ok(());
+        }
+        self.node_side(reach);
+        let pair = self.transit(near, reach)?;
+        let before = self.steps.len();
+        if !whole {
+            self.steps.push(Step::MakeTransit(name.clone()));
+        }
+        let ends = [
+            (Place::Node, name.as_str(), near, pair.node),
+            (Place::Segment, OUTWARD, far, pair.segment),
+        ];
+        for (place, name, link, address) in ends {
+            let link = link.filter(|_| whole);
+            let wanted = LinkDesired {
+                name: name.to_owned(),
+                mac: None,
+                mtu: Some(self.desired.mtu),
+                alias: self.desired.network.alias(),
+            };
+            self.addresses(place, name, link, &BTreeSet::from([address]));
+            self.set(place, link, wanted);
+        }
+        // The route goes with its link and address, whatever was seen before.
+        let touched = self.steps.len() != before;
+        if touched || self.observed.default_route != Some(pair.node.addr()) {
+            self.steps.push(Step::DefaultRoute(pair.node.addr()));
+        }
+        Ok(())
+    }
+
+    /// What the node needs once, whatever Segments it has.
+    fn node_side(&mut self, reach: &Reach) {
+        let text = rules::node_rules(reach);
+        if self.node.rules != RulesState::Applied(rules::digest(&text)) {
+            self.steps.push(Step::ApplyNodeRules(text));
+        }
+        for (chain, ours) in &self.node.dropping {
+            if ours.len() != rules::ACCEPTS {
+                self.steps
+                    .push(Step::AcceptForward(chain.clone(), ours.clone()));
+            }
+        }
+        if !self.node.ip_forward {
+            self.steps.push(Step::EnableForwarding);
+        }
+    }
+
+    /// The pair that the link has, or a new one.
+    fn transit(&self, near: Option<&LinkObserved>, reach: &Reach) -> Result<Transit, Exhausted> {
+        let has = near
+            .into_iter()
+            .flat_map(|link| &link.addresses)
+            .find_map(|address| Transit::of(reach.transit, *address));
+        if let Some(pair) = has {
+            return Ok(pair);
+        }
+        let own = LinkName::transit(&self.desired.netns);
+        let taken = self
+            .node
+            .links
+            .iter()
+            .filter(|(name, _)| *name != own.as_str())
+            .flat_map(|(_, link)| link.addresses.iter().copied())
+            .collect();
+        Transit::choose(reach.transit, &self.desired.netns, &taken)
+    }
+
+    fn ports(&mut self) {
+        let plugged: BTreeSet<_> = if self.rebuilds_bridge() {
+            BTreeSet::new()
+        } else {
+            self.observed.plugged().collect()
+        };
+        for (tap, port) in &self.observed.ports {
+            if port.link.is_some() && !plugged.contains(tap) {
+                self.steps.push(Step::Enslave(tap.clone()));
+            }
+        }
+    }
+
+    fn dhcp(&mut self, files: &DhcpFiles) {
+        if !self.desired.dhcp {
+            if self.observed.dhcp.is_some() {
+                self.steps.push(Step::StopServing);
+            }
+            return;
+        }
+        let text = dhcp::configuration(self.desired, files);
+        let bridge = self.observed.links.get(BRIDGE).map(|bridge| bridge.index);
+        let serves =
+            self.observed.dhcp.as_ref().is_some_and(|server| {
+                server.configuration == text && Some(server.bridge) == bridge
+            });
+        if !serves || self.rebuilds_bridge() {
+            self.steps.push(Step::Serve(text));
+        }
+    }
+
+    fn rebuilds_bridge(&self) -> bool {
+        let makes = |step: &Step| matches!(step, Step::MakeBridge(_));
+        self.steps.iter().any(makes)
+    }
+
+    fn remove(&mut self, place: Place, name: &str) {
+        self.steps.push(Step::RemoveLink(place, name.to_owned()));
+    }
+
+    /// Sets a link, where something of it differs.
+    fn set(&mut self, place: Place, is: Option<&LinkObserved>, wanted: LinkDesired) {
+        let same = is.is_some_and(|is| {
+            is.up
+                && is.alias == wanted.alias
+                && wanted.mtu.is_none_or(|mtu| is.mtu == mtu)
+                && wanted.mac.is_none_or(|mac| is.mac == Some(mac))
+        });
+        if !same {
+            self.steps.push(Step::SetLink(place, wanted));
+        }
+    }
+
+    /// Takes away the addresses that a link should not have, gives it those that it should.
+    fn addresses(
+        &mut self,
+        place: Place,
+        name: &str,
+        is: Option<&LinkObserved>,
+        wanted: &BTreeSet<Ipv4Net>,
+    ) {
+        let has = is.map(|link| link.addresses.clone()).unwrap_or_default();
+        for address in has.difference(wanted) {
+            self.steps
+                .push(Step::RemoveAddress(place, name.to_owned(), *address));
+        }
+        for address in wanted.difference(&has) {
+            self.steps
+                .push(Step::AddAddress(place, name.to_owned(), *address));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
