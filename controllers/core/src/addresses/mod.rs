@@ -19,6 +19,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use subnet::SubnetRange;
 
+/// A subnet with its defaults filled in.
+pub(crate) fn read_subnet(
+    subnet: &kilonova_crds::v1alpha1::Subnet,
+) -> Result<SubnetRange, SubnetError> {
+    SubnetRange::new(subnet)
+}
+
 /// Why an address cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {

@@ -104,3 +104,19 @@ impl fmt::Display for NoValidHost {
         Ok(())
     }
 }
+
+/// Counts the first failures of the hosts.
+pub fn count(failures: impl Iterator<Item = Filter>) -> NoValidHost {
+    let mut counts = [0u32; Filter::ALL.len()];
+    for filter in failures {
+        counts[filter as usize] += 1;
+    }
+    let mut counts: Vec<_> = Filter::ALL
+        .into_iter()
+        .zip(counts)
+        .filter(|(_, n)| *n > 0)
+        .collect();
+    // Stable: equal counts stay in the filters' order.
+    counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    NoValidHost { counts }
+}

@@ -32,3 +32,47 @@ impl Default for Weights {
         }
     }
 }
+
+/// One weigher over the hosts that passed: values normalised to 0…1 by their least and greatest,
+/// all 0 where they are equal, times the multiplier (Nova's `weights.normalize`).
+pub struct Scale {
+    least: i64,
+    factor: f64,
+}
+
+impl Scale {
+    pub fn new(multiplier: f64, passed: &[usize], value: impl Fn(usize) -> i64) -> Self {
+        let mut least = i64::MAX;
+        let mut greatest = i64::MIN;
+        if multiplier != 0.0 {
+            for slot in passed {
+                let value = value(*slot);
+                least = least.min(value);
+                greatest = greatest.max(value);
+            }
+        }
+        let factor = if greatest > least {
+            multiplier / distance(greatest, least)
+        } else {
+            0.0
+        };
+        Self { least, factor }
+    }
+
+    /// The weight of that value.
+    #[inline]
+    pub fn of(&self, value: i64) -> f64 {
+        if self.factor == 0.0 {
+            return 0.0;
+        }
+        distance(value, self.least) * self.factor
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a weight needs no more precision than an f64 has"
+)]
+fn distance(a: i64, b: i64) -> f64 {
+    a as f64 - b as f64
+}

@@ -1,0 +1,169 @@
+//! The hosts, in arrays by slot, with what is free of each.
+
+use super::affinity::Placed;
+use super::constraints::Classes;
+use super::decide::Scratch;
+use super::request::Term;
+use crate::host_state::HostState;
+use crate::resources::Resources;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Label by which a Node is near only itself; where a Node lacks it, its name stands for it.
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// A number for each slot: equal where the label has the same value; `None` where it is missing.
+pub type Domains = Vec<Option<u32>>;
+
+/// All hosts. A slot is a node's name for good, registered or not.
+#[derive(Debug, Default)]
+pub struct Hosts {
+    slots: HashMap<Arc<str>, usize>,
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) states: Vec<Option<HostState>>,
+    used: Vec<Resources>,
+    pub(super) free: Free,
+    pub(super) instances: Vec<u32>,
+    pub(super) classes: Classes,
+    pub(super) placed: Placed,
+    topologies: HashMap<String, Domains>,
+    pub(super) scratch: Scratch,
+}
+
+/// What is free, an array for each resource; below 0 where more is claimed than there is.
+#[derive(Debug, Default)]
+pub struct Free {
+    pub vcpus: Vec<i64>,
+    pub memory: Vec<i64>,
+    pub disk: Vec<i64>,
+}
+
+fn difference(a: u64, b: u64) -> i64 {
+    i64::try_from(i128::from(a) - i128::from(b)).unwrap_or(if a > b { i64::MAX } else { i64::MIN })
+}
+
+impl Hosts {
+    fn slot(&mut self, name: &str) -> usize {
+        if let Some(slot) = self.slots.get(name) {
+            return *slot;
+        }
+        let slot = self.names.len();
+        let name: Arc<str> = Arc::from(name);
+        self.slots.insert(Arc::clone(&name), slot);
+        self.names.push(name);
+        self.states.push(None);
+        self.used.push(Resources::ZERO);
+        self.instances.push(0);
+        self.free.vcpus.push(0);
+        self.free.memory.push(0);
+        self.free.disk.push(0);
+        self.classes.update(slot, None);
+        self.topologies.clear();
+        slot
+    }
+
+    /// The host of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&HostState> {
+        self.states[*self.slots.get(name)?].as_ref()
+    }
+
+    /// The host is as `state` says from now on; whether that differs from before.
+    pub fn set(&mut self, state: HostState) -> bool {
+        let slot = self.slot(&state.name);
+        if self.states[slot].as_ref() == Some(&state) {
+            return false;
+        }
+        let labels = |s: &Option<HostState>| s.as_ref().map(|s| s.labels.clone());
+        if labels(&self.states[slot]).as_ref() != Some(&state.labels) {
+            self.topologies.clear();
+        }
+        self.classes.update(slot, Some(&state));
+        self.states[slot] = Some(state);
+        self.refresh(slot);
+        true
+    }
+
+    /// The host is registered no more; whether it was.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let Some(slot) = self.slots.get(name).copied() else {
+            return false;
+        };
+        let was = self.states[slot].take().is_some();
+        if was {
+            self.classes.update(slot, None);
+            self.topologies.clear();
+        }
+        was
+    }
+
+    /// What is claimed on that node from now on.
+    pub fn set_used(&mut self, name: &str, used: Resources, instances: u32) {
+        let slot = self.slot(name);
+        self.used[slot] = used;
+        self.instances[slot] = instances;
+        self.refresh(slot);
+    }
+
+    fn refresh(&mut self, slot: usize) {
+        let has = self.states[slot]
+            .as_ref()
+            .map(|s| s.allocatable)
+            .unwrap_or_default();
+        let used = self.used[slot];
+        self.free.vcpus[slot] = difference(has.vcpus, used.vcpus);
+        self.free.memory[slot] = difference(has.memory, used.memory);
+        self.free.disk[slot] = difference(has.disk, used.disk);
+    }
+
+    /// The Instance has those labels and that required anti-affinity; whether they differ from
+    /// before.
+    pub fn describe(
+        &mut self,
+        namespace: &str,
+        uid: &Arc<str>,
+        labels: &BTreeMap<String, String>,
+        anti_affinity: Vec<Term>,
+    ) -> bool {
+        self.placed.describe(namespace, uid, labels, anti_affinity)
+    }
+
+    /// The Instance is gone.
+    pub fn forget(&mut self, namespace: &str, uid: &str) {
+        self.placed.forget(namespace, uid);
+    }
+
+    /// Whether the Instance, described before, claims something on that node. Returns whether that
+    /// differs from before.
+    pub fn set_placed(&mut self, namespace: &str, uid: &Arc<str>, node: &str, there: bool) -> bool {
+        let slot = self.slot(node);
+        self.placed.set(namespace, uid, slot, there)
+    }
+
+    pub(super) fn slot_of(&self, name: &str) -> Option<usize> {
+        self.slots.get(name).copied()
+    }
+
+    /// Which slots are near each other by that label.
+    pub(super) fn domains(&mut self, topology_key: &str) -> &Domains {
+        if !self.topologies.contains_key(topology_key) {
+            let domains = number_domains(&self.states, topology_key);
+            self.topologies.insert(topology_key.to_owned(), domains);
+        }
+        &self.topologies[topology_key]
+    }
+}
+
+fn number_domains(states: &[Option<HostState>], topology_key: &str) -> Domains {
+    let mut numbers: HashMap<&str, u32> = HashMap::new();
+    let mut domains = Vec::with_capacity(states.len());
+    for state in states {
+        let value = state.as_ref().and_then(|state| {
+            let name = (topology_key == HOSTNAME).then_some(&*state.name);
+            state.labels.get(topology_key).map(String::as_str).or(name)
+        });
+        let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+        domains.push(value.map(|value| *numbers.entry(value).or_insert(next)));
+    }
+    domains
+}
