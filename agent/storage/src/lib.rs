@@ -4,18 +4,27 @@
 //!
 //! Whatever is made is made under a temporary name, brought to the disk, then renamed: a crash
 //! leaves it whole or not there. Nothing here decides what is to be made or removed.
+//!
+//! Directories can be passed by everyone and listed by root only, because QEMU runs as a user of
+//! its own: libvirt gives it the files, not the way to them.
 
 mod capacity;
 mod error;
+mod files;
 mod image;
 mod instance;
+mod overlay;
+mod tool;
 
 pub use capacity::Capacity;
 pub use error::Error;
 pub use image::{CachedImage, ImageError, ImageRequest, Images, Progress};
 pub use instance::Instances;
 
+use kilonova_common::http_source::HttpSource;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::RwLock;
 
 /// The state directory of an agent. Clones are one handle.
 #[derive(Clone, Debug)]
@@ -25,14 +34,34 @@ pub struct Storage {
     instances: Instances,
 }
 
+/// Held for reading while a root disk is made over a cached image, for writing while images are
+/// removed that no root disk is over.
+type Bases = Arc<RwLock<()>>;
+
 impl Storage {
-    /// Opens a state directory, an absolute path; makes it where it is not there.
+    /// Opens a state directory, an absolute path; makes it where it is not there, and ends the
+    /// removals that a crash broke off. `http` fetches images.
     ///
     /// # Errors
     /// When it cannot be made or used.
-    pub fn open(root: &Path) -> Result<Self, Error> {
-        let _ = root;
-        unimplemented!()
+    pub fn open(root: &Path, http: HttpSource) -> Result<Self, Error> {
+        let plain = |text: &str| !text.chars().any(char::is_control);
+        if !root.is_absolute() || !root.to_str().is_some_and(plain) {
+            let path = root.to_owned();
+            return Err(Error::Path { path });
+        }
+        let (images, instances) = (root.join("images"), root.join("instances"));
+        for directory in [root, &images, &instances] {
+            files::make_directory(directory)?;
+        }
+        let bases = Bases::default();
+        let instances = Instances::new(instances, Arc::clone(&bases));
+        instances.end_removals()?;
+        Ok(Self {
+            root: root.to_owned(),
+            images: Images::new(images, http, instances.clone(), bases),
+            instances,
+        })
     }
 
     /// The cached images.
@@ -52,13 +81,12 @@ impl Storage {
     /// # Errors
     /// When the system cannot say.
     pub fn capacity(&self) -> Result<Capacity, Error> {
-        let _ = &self.root;
-        unimplemented!()
+        capacity::of(&self.root)
     }
 
     /// Whether files there can be read and written past the page cache (`O_DIRECT`).
     #[must_use]
     pub fn direct_io(&self) -> bool {
-        unimplemented!()
+        files::direct_io(&self.root)
     }
 }

@@ -1,0 +1,220 @@
+//! Cached images, from a real server over the loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod support;
+
+use kilonova_agent_storage::ImageError;
+use std::time::{Duration, Instant};
+use support::{Answer, MIB, Server, node, qcow2, request, sha256};
+
+#[tokio::test]
+async fn however_many_ask_it_comes_once() {
+    let (node, file) = (node(), qcow2(4));
+    let server = Server::start(file.clone(), &[Answer::Slowly(Duration::from_millis(5))]).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+    assert_eq!(images.find(&request).await.unwrap(), None);
+    let asking = (0..8).map(|_| images.ensure(&request));
+    let answers = futures::future::join_all(asking).await;
+    for answer in &answers {
+        let image = answer.as_ref().unwrap();
+        assert_eq!(std::fs::read(&image.path).unwrap(), file);
+        assert_eq!(image.virtual_size, 64 * MIB);
+    }
+    images.ensure(&request).await.unwrap();
+    assert_eq!(server.seen().len(), 1);
+    let found = images.find(&request).await.unwrap().unwrap();
+    assert_eq!(Some(&found), answers[0].as_ref().ok());
+    assert_eq!(node.cached(), [found.path.file_name().unwrap().to_str().unwrap()]);
+}
+
+#[tokio::test]
+async fn says_how_far_it_is_and_stops_when_nobody_waits() {
+    let (node, file) = (node(), qcow2(4));
+    let server = Server::start(file.clone(), &[Answer::Slowly(Duration::from_millis(20))]).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images().clone();
+    assert!(images.progress(&request).is_none());
+    let asking = tokio::spawn({
+        let (images, request) = (images.clone(), request.clone());
+        async move { images.ensure(&request).await }
+    });
+    let mut progress = loop {
+        match images.progress(&request) {
+            Some(progress) => break progress,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let begun = progress.wait_for(|at| at.done > MIB).await.unwrap();
+    assert_eq!(begun.total, file.len() as u64);
+    drop(begun);
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    assert!(images.progress(&request).is_none());
+
+    // The next one goes on from there.
+    images.ensure(&request).await.unwrap();
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2);
+    let (range, if_range) = &seen[1];
+    let from = range.as_ref().unwrap().trim_matches(|c: char| !c.is_ascii_digit());
+    assert!(from.parse::<u64>().unwrap() > MIB, "{from}");
+    assert_eq!(if_range.as_deref(), Some("\"v1\""));
+}
+
+#[tokio::test]
+async fn goes_on_where_it_broke_off() {
+    let (node, file) = (node(), qcow2(4));
+    let (first, second) = (MIB as usize, 2 * MIB as usize);
+    let answers = [Answer::Break(first), Answer::Stall(second - first)];
+    let server = Server::start(file.clone(), &answers).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+
+    let broken = images.ensure(&request).await.unwrap_err();
+    assert!(
+        matches!(*broken, ImageError::Broken { done, .. } if done == first as u64),
+        "{broken:?}"
+    );
+    let begun = Instant::now();
+    let stalled = images.ensure(&request).await.unwrap_err();
+    assert!(
+        matches!(*stalled, ImageError::Stalled { done, .. } if done == second as u64),
+        "{stalled:?}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(!stalled.is_permanent() && !broken.is_permanent());
+    let image = images.ensure(&request).await.unwrap();
+    assert_eq!(std::fs::read(image.path).unwrap(), file);
+    let ranges: Vec<_> = server.seen().into_iter().map(|(range, _)| range).collect();
+    let expected = [None, Some(format!("bytes={first}-")), Some(format!("bytes={second}-"))];
+    assert_eq!(ranges, expected);
+    assert_eq!(node.cached().len(), 1);
+}
+
+#[tokio::test]
+async fn begins_anew_where_the_server_has_another_file() {
+    let (node, old, new) = (node(), qcow2(2), qcow2(4));
+    let server = Server::start(old, &[Answer::Break(MIB as usize)]).await;
+    let request = request(&server.url, &sha256(&new));
+    let images = node.storage.images();
+    images.ensure(&request).await.unwrap_err();
+    server.replace(new.clone(), "\"v2\"");
+    let image = images.ensure(&request).await.unwrap();
+    assert_eq!(std::fs::read(image.path).unwrap(), new);
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_part_of_other_bytes_is_given_up() {
+    let (node, file) = (node(), qcow2(2));
+    let mut other = file.clone();
+    other[MIB as usize / 2] ^= 1;
+    // The same tag, so that nothing but the checksum tells.
+    let server = Server::start(other, &[Answer::Break(MIB as usize)]).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+    images.ensure(&request).await.unwrap_err();
+    server.replace(file.clone(), "\"v1\"");
+    let image = images.ensure(&request).await.unwrap();
+    assert_eq!(std::fs::read(image.path).unwrap(), file);
+    let ranges: Vec<_> = server.seen().into_iter().map(|(range, _)| range).collect();
+    assert_eq!(ranges, [None, Some(format!("bytes={MIB}-")), None]);
+}
+
+#[tokio::test]
+async fn a_server_without_ranges_sends_it_again() {
+    let (node, file) = (node(), qcow2(2));
+    let answers = [Answer::Break(MIB as usize), Answer::Whole];
+    let server = Server::start(file.clone(), &answers).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+    images.ensure(&request).await.unwrap_err();
+    let image = images.ensure(&request).await.unwrap();
+    assert_eq!(std::fs::read(image.path).unwrap(), file);
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_part_that_was_whole_needs_no_more() {
+    let (node, file) = (node(), qcow2(1));
+    let server = Server::start(file.clone(), &[]).await;
+    let request = request(&server.url, &sha256(&file));
+    let name = format!("{}.qcow2.part", sha256(&file).replace(':', "-"));
+    let part = node.directory.path().join("state/images").join(name);
+    std::fs::write(part, &file).unwrap();
+    let image = node.storage.images().ensure(&request).await.unwrap();
+    assert_eq!(std::fs::read(image.path).unwrap(), file);
+    assert_eq!(node.cached().len(), 1);
+}
+
+#[tokio::test]
+async fn other_bytes_than_the_checksums_are_thrown_away() {
+    let (node, file) = (node(), qcow2(1));
+    let server = Server::start(file.clone(), &[]).await;
+    let wrong = sha256(b"something else");
+    let request = request(&server.url, &wrong);
+    let error = node.storage.images().ensure(&request).await.unwrap_err();
+    match &*error {
+        ImageError::ChecksumMismatch { expected, actual } => {
+            assert_eq!((expected, actual), (&wrong, &sha256(&file)));
+        }
+        other => unreachable!("{other:?}"),
+    }
+    assert!(error.is_permanent());
+    assert_eq!(node.cached(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_no_harmless_image_is_thrown_away() {
+    let node = node();
+    let secret = node.directory.path().join("secret");
+    std::fs::write(&secret, vec![7; MIB as usize]).unwrap();
+    let image = node.directory.path().join("image");
+    let (secret, path) = (secret.to_str().unwrap(), image.to_str().unwrap());
+    support::run(
+        "qemu-img",
+        &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", secret, path, "64M"],
+    );
+    let attack = std::fs::read(&image).unwrap();
+    support::run("qemu-img", &["create", "-q", "-f", "qcow2", path, "65M"]);
+    let larger = std::fs::read(&image).unwrap();
+    for (file, expected) in [
+        (attack, "it has a backing file"),
+        (larger, "its disk has 68157440 bytes, not 67108864"),
+        (b"<html>".to_vec(), "declared as qcow2"),
+    ] {
+        let server = Server::start(file.clone(), &[]).await;
+        let request = request(&server.url, &sha256(&file));
+        let error = node.storage.images().ensure(&request).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.is_permanent());
+        assert_eq!(node.cached(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_far_larger_than_its_disk_is_not_fetched() {
+    let node = node();
+    let server = Server::start(vec![0; 200 * MIB as usize], &[]).await;
+    let request = request(&server.url, &sha256(b""));
+    let error = node.storage.images().ensure(&request).await.unwrap_err();
+    assert!(matches!(*error, ImageError::BadHeader { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn says_what_the_server_said() {
+    let (node, file) = (node(), qcow2(1));
+    let answers = [Answer::Status(404), Answer::Status(503)];
+    let server = Server::start(file.clone(), &answers).await;
+    let asked = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+    let missing = images.ensure(&asked).await.unwrap_err();
+    assert!(matches!(*missing, ImageError::NotFound), "{missing:?}");
+    let busy = images.ensure(&asked).await.unwrap_err();
+    assert!(matches!(*busy, ImageError::Status(503)), "{busy:?}");
+    let nobody = request("http://127.0.0.1:1/image", &sha256(b"x"));
+    let nobody = images.ensure(&nobody).await.unwrap_err();
+    assert!(matches!(*nobody, ImageError::Unreachable(_)), "{nobody:?}");
+    images.ensure(&asked).await.unwrap();
+}
