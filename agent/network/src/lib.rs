@@ -5,13 +5,34 @@
 //! Every operation may be repeated, and may be cut off anywhere: the next one carries on from what
 //! is there.
 
+mod command;
+mod dhcp;
 mod error;
+mod files;
+mod netlink;
+mod netns;
+mod nft;
+mod node;
+mod port;
+mod segment;
+mod switches;
 
-pub use error::Error;
+pub use command::CommandError;
+pub use dhcp::DhcpError;
+pub use error::{Error, Several};
+pub use files::FilesError;
+pub use netlink::NetlinkError;
+pub use netns::NetnsError;
 
+use error::Failures;
+use files::RunDirectory;
 use ipnet::Ipv4Net;
+use kilonova_agent_core::network::rules::Reach;
 use kilonova_agent_core::network::{LinkName, Netns, NodeNetwork, PortDesired, SegmentDesired};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What the operator chose for a node's network.
 #[derive(Clone, Debug)]
@@ -32,17 +53,55 @@ pub struct NetworkOptions {
 /// The network of this node. One in a process; ended with it, and so are its DHCP servers.
 #[derive(Debug)]
 pub struct Network {
-    options: NetworkOptions,
+    run: RunDirectory,
+    reach: Reach,
+    servers: dhcp::Servers,
+    /// One at a time changes what all Segments share: the node's rules, and who has which transit
+    /// address.
+    shared: tokio::sync::Mutex<()>,
+    /// One at a time changes a Segment.
+    segments: Mutex<BTreeMap<Netns, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Network {
-    /// Takes hold of the node's network; changes nothing yet. To be called inside a tokio runtime,
-    /// in the netns and mount namespace that libvirtd runs in.
+    /// Takes hold of the node's network; changes nothing yet. To be used inside a tokio runtime, in
+    /// the netns and mount namespace that libvirtd runs in.
     ///
     /// # Errors
-    /// When the run directory cannot be made.
-    pub async fn new(options: NetworkOptions) -> Result<Self, Error> {
-        Ok(Self { options })
+    /// When the run directory cannot be made, or its path has characters that dnsmasq's
+    /// configuration cannot.
+    pub fn new(options: NetworkOptions) -> Result<Self, Error> {
+        let NetworkOptions {
+            run_dir,
+            transit_cidr,
+            blocked,
+            allowed,
+        } = options;
+        Ok(Self {
+            run: RunDirectory::open(&run_dir)?,
+            reach: Reach {
+                blocked,
+                allowed,
+                transit: transit_cidr,
+            },
+            servers: dhcp::Servers::default(),
+            shared: tokio::sync::Mutex::default(),
+            segments: Mutex::default(),
+        })
+    }
+
+    /// Starts the DHCP servers of the Segments that are here, as they last were: what guests need of
+    /// an agent that has just started, before it knows anything else.
+    ///
+    /// # Errors
+    /// What failed; every Segment was tried.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let mut failures = Failures::default();
+        for netns in netns::list()?.into_iter().filter(netns::exists) {
+            let _own = self.lock(&netns).await;
+            failures.keep(self.resume_serving(&netns).await);
+        }
+        failures.result()
     }
 
     /// Reads what is there: every Segment with its ports, rules and DHCP server.
@@ -50,17 +109,36 @@ impl Network {
     /// # Errors
     /// When the kernel cannot be asked.
     pub async fn observe(&self) -> Result<NodeNetwork, Error> {
-        Err(Error::NotBuilt)
+        let mut segments = BTreeMap::new();
+        for netns in netns::list()? {
+            let _own = self.lock(&netns).await;
+            // A file without a netns is one whose making, or removal, was cut off.
+            let observed = self.observe_segment(&netns).await?.unwrap_or_default();
+            segments.insert(netns, observed);
+        }
+        Ok(NodeNetwork {
+            segments,
+            loose_taps: self.loose_taps().await?,
+        })
     }
 
-    /// Makes a Segment what it should be, or repairs it: netns, bridge, way outwards, rules, DHCP
-    /// server. Ports that are plugged stay plugged, and their flows go on.
+    /// Makes a Segment what it should be, or repairs it: netns, bridge, way outwards, rules (those
+    /// of its ports too), DHCP server. Ports that are plugged stay plugged, and their flows go on.
     ///
     /// # Errors
     /// The first step that failed; those after it were not tried.
     pub async fn ensure_segment(&self, segment: &SegmentDesired) -> Result<(), Error> {
-        let _ = segment;
-        Err(Error::NotBuilt)
+        let _own = self.lock(&segment.netns).await;
+        if self.plan_segment(segment).await?.is_empty() {
+            return Ok(());
+        }
+        let _shared = self.shared.lock().await;
+        // Again, now that no other Segment changes what both see.
+        for step in self.plan_segment(segment).await? {
+            tracing::debug!(netns = %segment.netns, ?step, "network");
+            self.execute(&segment.netns, step).await?;
+        }
+        Ok(())
     }
 
     /// Makes a port's tap in the netns of libvirtd, for a domain that is about to be started,
@@ -70,8 +148,8 @@ impl Network {
     /// # Errors
     /// When it cannot be made.
     pub async fn make_tap(&self, port: &PortDesired) -> Result<(), Error> {
-        let _ = port;
-        Err(Error::NotBuilt)
+        let _own = self.lock(&port.segment).await;
+        self.new_tap(port).await
     }
 
     /// Plugs a port: its rules and its DHCP entry, then its tap into the Segment's netns and on its
@@ -80,8 +158,11 @@ impl Network {
     /// # Errors
     /// When the Segment or the tap is not there, or a step failed.
     pub async fn plug(&self, segment: &SegmentDesired, port: &PortDesired) -> Result<(), Error> {
-        let _ = (segment, port);
-        Err(Error::NotBuilt)
+        let _own = self.lock(&port.segment).await;
+        if !netns::exists(&port.segment) {
+            return Err(Error::NoSegment(port.segment.clone()));
+        }
+        self.plug_port(segment, port).await
     }
 
     /// Removes a port: its tap, wherever it is, its rules, its DHCP entry and its lease. No error
@@ -90,16 +171,34 @@ impl Network {
     /// # Errors
     /// What failed; everything was tried.
     pub async fn unplug(&self, segment: &Netns, tap: &LinkName) -> Result<(), Error> {
-        let _ = (segment, tap);
-        Err(Error::NotBuilt)
+        let _own = self.lock(segment).await;
+        let mut failures = Failures::default();
+        self.remove_port(segment, tap, &mut failures).await;
+        failures.result()
     }
 
-    /// Removes a Segment and whatever is in it. No error where none of it is there.
+    /// Removes a Segment and whatever is in it; with the last one that leads out, also what the
+    /// node had for all of them. No error where none of it is there.
     ///
     /// # Errors
     /// What failed; everything was tried.
     pub async fn remove_segment(&self, segment: &Netns) -> Result<(), Error> {
-        let _ = (segment, &self.options);
-        Err(Error::NotBuilt)
+        let _own = self.lock(segment).await;
+        let _shared = self.shared.lock().await;
+        let mut failures = Failures::default();
+        self.tear_down(segment, &mut failures).await;
+        self.withdraw_node_side(&mut failures).await;
+        failures.result()
+    }
+
+    /// The turn to change a Segment.
+    async fn lock(&self, netns: &Netns) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = self
+            .segments
+            .lock()
+            .entry(netns.clone())
+            .or_default()
+            .clone();
+        turn.lock_owned().await
     }
 }

@@ -239,16 +239,16 @@ fn whatever_is_damaged_is_repaired() {
                 .get_mut(BRIDGE)
                 .unwrap()
                 .addresses
-                .clear()
+                .clear();
         },
         |m| {
             m.links(Place::Segment).get_mut(OUTWARD).unwrap().addresses =
-                ["10.9.9.9/24".parse().unwrap()].into()
+                ["10.9.9.9/24".parse().unwrap()].into();
         },
         |m| {
             m.links(Place::Node)
                 .values_mut()
-                .for_each(|l| l.addresses.clear())
+                .for_each(|l| l.addresses.clear());
         },
         |m| m.segment.as_mut().unwrap().default_route = None,
         |m| m.segment.as_mut().unwrap().dhcp = None,
@@ -258,7 +258,7 @@ fn whatever_is_damaged_is_repaired() {
                 .unwrap()
                 .switches
                 .values_mut()
-                .for_each(|v| *v = "2".to_owned())
+                .for_each(|v| *v = "2".to_owned());
         },
         |m| {
             let port = m

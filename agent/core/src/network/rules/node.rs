@@ -2,6 +2,7 @@
 
 use super::{Reach, TABLE, prefix_set};
 use crate::network::TRANSIT_PREFIX;
+use std::fmt::Write;
 
 /// The rules of the node's netns, the same whatever Segments there are.
 ///
@@ -19,7 +20,9 @@ pub fn node_rules(reach: &Reach) -> String {
          table inet {TABLE} {{\n"
     );
     prefix_set(&mut text, "allowed", &reach.allowed);
-    text.push_str(&format!(
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
         "\tchain prerouting {{\n\
          \t\ttype filter hook prerouting priority mangle; policy accept;\n\
          \t\t{from} meta nfproto ipv6 counter drop\n\
@@ -36,7 +39,7 @@ pub fn node_rules(reach: &Reach) -> String {
          \t\t{from} oifname != \"{TRANSIT_PREFIX}*\" masquerade\n\
          \t}}\n\
          }}\n"
-    ));
+    );
     text
 }
 

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 /// What is never reached through a gateway, whoever asks: "this network", loopback, link-local,
 /// multicast and reserved (RFC 6890).
 const NEVER: [Ipv4Net; 4] = [
-    Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8),
     Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
     Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 3),

@@ -1,0 +1,103 @@
+//! The node's own netns: what every routed Segment shares.
+
+use crate::Network;
+use crate::error::{Error, Failures};
+use crate::netlink::Netlink;
+use crate::{files, nft, switches};
+use kilonova_agent_core::network::rules::{self, ForwardChain, Listing, Record};
+use kilonova_agent_core::network::{LinkName, LinkObserved, NodeSide, RulesState};
+use std::collections::BTreeMap;
+
+impl Network {
+    /// Reads the node's side of Segments. For one that leads nowhere its links are enough.
+    pub(crate) async fn node_side(&self, routed: bool) -> Result<NodeSide, Error> {
+        let links = Netlink::open(None).await?.links().await?;
+        if !routed {
+            return Ok(NodeSide {
+                links,
+                ..NodeSide::default()
+            });
+        }
+        let chains = nft::chains().await?;
+        let mut dropping = Vec::new();
+        for chain in rules::forward_chains(&chains)? {
+            let listing = nft::chain(&chain).await?;
+            if chain.drops(&listing)? {
+                let ours = chain.ours(&listing)?;
+                dropping.push((chain, ours));
+            }
+        }
+        Ok(NodeSide {
+            links,
+            ip_forward: switches::node_forwards(),
+            rules: self.node_rules(&chains).await?,
+            dropping,
+        })
+    }
+
+    async fn node_rules(&self, chains: &str) -> Result<RulesState, Error> {
+        // A table without a chain of ours is none of ours.
+        if Listing::parse(chains)?.base.is_none() {
+            return Ok(RulesState::Absent);
+        }
+        let listed = Listing::parse(&nft::own_table().await?)?.base;
+        let record = files::read_record(&self.run.node_record())?;
+        Ok(Listing::state(record.as_ref(), listed.as_ref()))
+    }
+
+    /// Puts the node's rules in.
+    pub(crate) async fn apply_node_rules(&self, text: String) -> Result<(), Error> {
+        nft::apply(None, &text).await?;
+        let listed = Listing::parse(&nft::own_table().await?)?.base;
+        let record = Record {
+            text,
+            listed: listed.unwrap_or_default(),
+        };
+        Ok(files::write_record(&self.run.node_record(), &record)?)
+    }
+
+    /// Puts our accepts into a chain that drops.
+    pub(crate) async fn accept_forward(
+        &self,
+        chain: &ForwardChain,
+        stale: &[u64],
+    ) -> Result<(), Error> {
+        tracing::info!(
+            family = chain.family,
+            table = chain.table,
+            chain = chain.name,
+            "this chain drops what is forwarded: accepting what Segments send and get"
+        );
+        Ok(nft::apply_json(&rules::accept_forward(chain, stale)).await?)
+    }
+
+    /// Takes everything of ours out of the node's netns, once no Segment leads out any more.
+    pub(crate) async fn withdraw_node_side(&self, failures: &mut Failures) {
+        let Some(links) = failures.keep(self.transit_links().await) else {
+            return;
+        };
+        if !links.is_empty() {
+            return;
+        }
+        failures.keep(withdraw_accepts().await);
+        failures.keep(nft::apply(None, &rules::withdraw_node_rules()).await);
+        failures.keep(files::remove(&self.run.node_record()));
+    }
+
+    async fn transit_links(&self) -> Result<BTreeMap<String, LinkObserved>, Error> {
+        let mut links = Netlink::open(None).await?.links().await?;
+        links.retain(|name, _| LinkName::new(name).is_ok_and(|name| name.is_transit()));
+        Ok(links)
+    }
+}
+
+/// Takes our accepts out of the chains of others.
+async fn withdraw_accepts() -> Result<(), Error> {
+    for chain in rules::forward_chains(&nft::chains().await?)? {
+        let ours = chain.ours(&nft::chain(&chain).await?)?;
+        if !ours.is_empty() {
+            nft::apply_json(&rules::withdraw_forward(&chain, &ours)).await?;
+        }
+    }
+    Ok(())
+}
