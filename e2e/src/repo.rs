@@ -41,5 +41,9 @@ pub fn lab_binary() -> Option<PathBuf> {
     if me.file_name().is_some_and(|n| n == name) {
         return Some(me);
     }
-    me.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.is_file())
+    me.ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
 }

@@ -46,18 +46,31 @@ where
         match tokio::time::timeout_at(end, look()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(state)) => last = state.to_string(),
-            Err(_) => return Err(Error::Timeout { what: what.into(), limit, last }),
+            Err(_) => {
+                return Err(Error::Timeout {
+                    what: what.into(),
+                    limit,
+                    last,
+                });
+            }
         }
         alive()?;
         if Instant::now() + PAUSE >= end {
-            return Err(Error::Timeout { what: what.into(), limit, last });
+            return Err(Error::Timeout {
+                what: what.into(),
+                limit,
+                last,
+            });
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is wrong"
+)]
 mod tests {
     use super::*;
 
@@ -67,7 +80,13 @@ mod tests {
         let found = wait_for("three looks", GENEROUS, || {
             looks += 1;
             let now = looks;
-            async move { if now == 3 { Ok(now) } else { Err(format!("{now} looks")) } }
+            async move {
+                if now == 3 {
+                    Ok(now)
+                } else {
+                    Err(format!("{now} looks"))
+                }
+            }
         })
         .await
         .unwrap();
@@ -76,21 +95,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_timeout_shows_the_last_state() {
-        let error = wait_for("rain", Duration::from_millis(150), || async { Err::<(), _>("still dry") }).await.unwrap_err();
-        assert!(error.to_string().contains("for: rain; the last state seen: still dry"), "{error}");
+        let error = wait_for("rain", Duration::from_millis(150), || async {
+            Err::<(), _>("still dry")
+        })
+        .await
+        .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("for: rain; the last state seen: still dry"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn it_gives_up_when_there_is_nothing_to_wait_for_any_more() {
         let alive = || Err(Error::Interrupted);
-        let error = wait_while(alive, "rain", GENEROUS, || async { Err::<(), _>("dry") }).await.unwrap_err();
+        let error = wait_while(alive, "rain", GENEROUS, || async { Err::<(), _>("dry") })
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::Interrupted), "{error}");
     }
 
     #[tokio::test]
     async fn a_look_that_hangs_is_given_up() {
         let look = || std::future::pending::<std::result::Result<(), String>>();
-        let error = wait_for("nothing", Duration::from_millis(50), look).await.unwrap_err();
+        let error = wait_for("nothing", Duration::from_millis(50), look)
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::Timeout { .. }), "{error}");
     }
 }

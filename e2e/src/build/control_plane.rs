@@ -13,7 +13,12 @@ use crate::{Error, Result, repo};
 const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
 /// The programs that must be there, all of one release, to be used instead of our own build.
-const PROGRAMS: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kubectl", "etcd"];
+const PROGRAMS: [&str; 4] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kubectl",
+    "etcd",
+];
 
 /// Where the control plane's programs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +43,10 @@ impl ControlPlane {
         if built.is_file() {
             return Ok(Self::Built(built));
         }
-        Err(Error::Missing { what: format!("a control plane {release}"), remedy: "run `make setup`".to_owned() })
+        Err(Error::Missing {
+            what: format!("a control plane {release}"),
+            remedy: "run `make setup`".to_owned(),
+        })
     }
 
     /// A command of one of its parts: `etcd`, `kube-apiserver`, `kubectl`…
@@ -74,7 +82,9 @@ pub fn ensure(say: impl FnOnce(&str)) -> Result<ControlPlane> {
     }
     let release = release()?;
     let path = built_path(&release)?;
-    say(&format!("building the control plane {release} from Go modules (once; 5 minutes on two cores)"));
+    say(&format!(
+        "building the control plane {release} from Go modules (once; 5 minutes on two cores)"
+    ));
     build(&release, &path)?;
     Ok(ControlPlane::Built(path))
 }
@@ -93,7 +103,10 @@ fn source_dir() -> PathBuf {
 fn built_path(release: &str) -> Result<PathBuf> {
     let dir = source_dir();
     let files = hash::files_below(&dir)?.into_iter().filter(|path| {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let extension = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
         matches!(extension, "go" | "mod" | "sum") && !path.to_string_lossy().ends_with("_test.go")
     });
     let hash = hash::inputs(&dir, &files.collect::<Vec<_>>(), &[release])?;
@@ -109,9 +122,13 @@ fn candidates() -> Vec<PathBuf> {
 
 /// Whether a directory has all programs, of the same minor release as ours.
 fn fits(dir: &Path, release: &str) -> bool {
-    let Some((minor, _)) = release.rsplit_once('.') else { return false };
+    let Some((minor, _)) = release.rsplit_once('.') else {
+        return false;
+    };
     PROGRAMS.iter().all(|name| dir.join(name).is_file()) && {
-        let version = Command::new(dir.join("kube-apiserver")).arg("--version").output();
+        let version = Command::new(dir.join("kube-apiserver"))
+            .arg("--version")
+            .output();
         version.is_ok_and(|v| String::from_utf8_lossy(&v.stdout).contains(&format!("{minor}.")))
     }
 }
@@ -120,17 +137,32 @@ fn build(release: &str, path: &Path) -> Result<()> {
     let dir = path.parent().unwrap_or(path);
     fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
     let mut numbers = release.trim_start_matches('v').split('.');
-    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let (major, minor) = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
     let package = "k8s.io/component-base/version";
-    let flags = format!("-s -w -X {package}.gitVersion={release} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}");
+    let flags = format!(
+        "-s -w -X {package}.gitVersion={release} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+    );
     let part = dir.join("control-plane.part");
     let mut command = Command::new("go");
-    command.args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(&part).arg(".");
+    command
+        .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
+        .arg(&part)
+        .arg(".");
     command.current_dir(source_dir()).env("CGO_ENABLED", "0");
-    let status = command.status().map_err(|source| Error::Start { program: "go build".to_owned(), source })?;
+    let status = command.status().map_err(|source| Error::Start {
+        program: "go build".to_owned(),
+        source,
+    })?;
     if !status.success() {
         let stderr = "its messages are above".to_owned();
-        return Err(Error::Command { command: "go build".to_owned(), status: status.to_string(), stderr });
+        return Err(Error::Command {
+            command: "go build".to_owned(),
+            status: status.to_string(),
+            stderr,
+        });
     }
     fs::rename(&part, path).map_err(Error::file("rename", part))
 }

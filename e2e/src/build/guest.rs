@@ -29,7 +29,10 @@ impl GuestImage {
             what: "the guest image".to_owned(),
             remedy: "run `make setup` (or `kilonova-lab guest-image`)".to_owned(),
         })?;
-        Ok(Self { path, sha256: sha256.trim().to_owned() })
+        Ok(Self {
+            path,
+            sha256: sha256.trim().to_owned(),
+        })
     }
 
     /// The checksum as a ClusterImage has it.
@@ -51,7 +54,10 @@ pub fn ensure(say: impl FnOnce(&str)) -> Result<GuestImage> {
     let path = image_path()?;
     let script = repo::root().join("e2e/guest/build.sh");
     let output = Command::new(&script).arg(&path).output();
-    let output = output.map_err(|source| Error::Start { program: script.display().to_string(), source })?;
+    let output = output.map_err(|source| Error::Start {
+        program: script.display().to_string(),
+        source,
+    })?;
     if !output.status.success() {
         return Err(Error::Command {
             command: script.display().to_string(),
@@ -76,7 +82,12 @@ fn image_path() -> Result<PathBuf> {
 /// is no reason to build anew.
 fn package_versions() -> Result<String> {
     let mut command = Command::new("dpkg-query");
-    command.args(["--show", "--showformat", "${Package}=${Version} "]).args(PACKAGES);
-    let output = command.output().map_err(|source| Error::Start { program: "dpkg-query".to_owned(), source })?;
+    command
+        .args(["--show", "--showformat", "${Package}=${Version} "])
+        .args(PACKAGES);
+    let output = command.output().map_err(|source| Error::Start {
+        program: "dpkg-query".to_owned(),
+        source,
+    })?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

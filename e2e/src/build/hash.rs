@@ -50,7 +50,11 @@ pub(super) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).map_err(Error::file("read", &dir))? {
             let path = entry.map_err(Error::file("read", &dir))?.path();
-            if path.is_dir() { dirs.push(path) } else { found.push(path) }
+            if path.is_dir() {
+                dirs.push(path)
+            } else {
+                found.push(path)
+            }
         }
     }
     found.sort();
@@ -67,7 +71,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is wrong"
+)]
 mod tests {
     use super::*;
 
@@ -88,6 +95,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("abc");
         fs::write(&path, "abc").unwrap();
-        assert_eq!(file(&path).unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            file(&path).unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

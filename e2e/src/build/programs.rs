@@ -7,22 +7,35 @@ use crate::{Error, Result, repo};
 /// Names a directory with other builds of the programs (with failpoints, of another release).
 pub const DIR_VARIABLE: &str = "KILONOVA_BIN_DIR";
 
-/// A program of ours that has been built: `kilonova-controllers`, `kilonova-agent`.
+/// Where a program of ours is when it has been built: `kilonova-controllers`, `kilonova-agent`.
+#[must_use]
+pub fn path(name: &str) -> PathBuf {
+    let dir =
+        std::env::var_os(DIR_VARIABLE).map_or_else(|| target_dir().join("release"), PathBuf::from);
+    dir.join(name)
+}
+
+/// A program of ours that has been built.
 ///
 /// # Errors
 /// When it has not.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let dir = std::env::var_os(DIR_VARIABLE).map_or_else(|| target_dir().join("release"), PathBuf::from);
-    let path = dir.join(name);
+    let path = path(name);
     if path.is_file() {
         return Ok(path);
     }
-    Err(Error::Missing { what: path.display().to_string(), remedy: "run `make setup` (or `make build`)".to_owned() })
+    Err(Error::Missing {
+        what: path.display().to_string(),
+        remedy: "run `make setup` (or `make build`)".to_owned(),
+    })
 }
 
 /// Cargo's target directory: where this very program is, as `CARGO_TARGET_DIR` may have been set at its build only.
 fn target_dir() -> PathBuf {
     let me = std::env::current_exe().ok();
-    let found = me.as_ref().and_then(|me| me.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file()));
+    let found = me.as_ref().and_then(|me| {
+        me.ancestors()
+            .find(|dir| dir.join("CACHEDIR.TAG").is_file())
+    });
     found.map_or_else(|| repo::root().join("target"), PathBuf::from)
 }

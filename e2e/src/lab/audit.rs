@@ -60,7 +60,10 @@ impl AuditEvent {
     /// Whether it asked to change something.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+        matches!(
+            self.verb.as_str(),
+            "create" | "update" | "patch" | "delete" | "deletecollection"
+        )
     }
 
     /// Whether it was done.
@@ -77,12 +80,25 @@ pub(super) fn read(path: &Path) -> Result<Vec<AuditEvent>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::file("read", path)(error)),
     };
-    let whole = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
-    whole.lines().map(|line| serde_json::from_str(line).map_err(|source| Error::Json { what: "the audit log".to_owned(), source })).collect()
+    let whole = text
+        .rfind('\n')
+        .map_or("", |end| text.get(..end).unwrap_or_default());
+    whole
+        .lines()
+        .map(|line| {
+            serde_json::from_str(line).map_err(|source| Error::Json {
+                what: "the audit log".to_owned(),
+                source,
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is wrong"
+)]
 mod tests {
     use super::*;
 

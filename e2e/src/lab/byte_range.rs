@@ -16,7 +16,10 @@ pub(super) struct NotSatisfiable;
 impl ByteRange {
     /// The part that `bytes=…` names of a file of this size.
     pub(super) fn parse(text: &str, size: u64) -> Result<Self, NotSatisfiable> {
-        let (first, last) = text.strip_prefix("bytes=").and_then(|r| r.split_once('-')).ok_or(NotSatisfiable)?;
+        let (first, last) = text
+            .strip_prefix("bytes=")
+            .and_then(|r| r.split_once('-'))
+            .ok_or(NotSatisfiable)?;
         let number = |text: &str| text.trim().parse::<u64>().map_err(|_| NotSatisfiable);
         let (first, end) = if first.trim().is_empty() {
             (size.saturating_sub(number(last)?), size)
@@ -28,12 +31,19 @@ impl ByteRange {
         if first >= end {
             return Err(NotSatisfiable);
         }
-        Ok(Self { first, length: end - first })
+        Ok(Self {
+            first,
+            length: end - first,
+        })
     }
 
     /// The `Content-Range` header of an answer with this part.
     pub(super) fn content_range(self, size: u64) -> String {
-        format!("bytes {}-{}/{size}", self.first, self.first + self.length - 1)
+        format!(
+            "bytes {}-{}/{size}",
+            self.first,
+            self.first + self.length - 1
+        )
     }
 }
 
@@ -48,9 +58,23 @@ mod tests {
         assert_eq!(of("bytes=90-"), Ok((90, 10)));
         assert_eq!(of("bytes=-5"), Ok((95, 5)));
         assert_eq!(of("bytes=90-1000"), Ok((90, 10)));
-        for bad in ["bytes=100-", "bytes=5-4", "bytes=-0", "lines=1-2", "bytes=x-y", "bytes=1-2,4-5"] {
+        for bad in [
+            "bytes=100-",
+            "bytes=5-4",
+            "bytes=-0",
+            "lines=1-2",
+            "bytes=x-y",
+            "bytes=1-2,4-5",
+        ] {
             assert_eq!(of(bad), Err(NotSatisfiable), "{bad}");
         }
-        assert_eq!(ByteRange { first: 90, length: 10 }.content_range(100), "bytes 90-99/100");
+        assert_eq!(
+            ByteRange {
+                first: 90,
+                length: 10
+            }
+            .content_range(100),
+            "bytes 90-99/100"
+        );
     }
 }

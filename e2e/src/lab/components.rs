@@ -2,15 +2,9 @@
 
 use std::path::Path;
 
-use super::{
-    manifests::SYSTEM_NAMESPACE,
-    network,
-    node::Node,
-    options::LabOptions,
-};
+use super::{manifests::SYSTEM_NAMESPACE, network, node::Node, options::LabOptions};
 use crate::{
-    Result,
-    build::program,
+    build::programs,
     process::{Launch, Namespaces, Service},
 };
 
@@ -18,28 +12,55 @@ use crate::{
 const AGENT_METRICS_PORT: u16 = 9110;
 
 /// One replica of the controllers, not started. `index` counts from 0.
-pub(super) fn controllers(namespaces: &Namespaces, dir: &Path, kubeconfig: &Path, index: u16, options: &LabOptions) -> Result<Service> {
+pub(super) fn controllers(
+    namespaces: &Namespaces,
+    dir: &Path,
+    kubeconfig: &Path,
+    index: u16,
+    options: &LabOptions,
+) -> Service {
     let name = format!("kilonova-controllers-{index}");
-    let metrics = format!("{}:{}", network::CONTROL_PLANE, network::METRICS_PORT + index);
-    let mut launch = Launch::new(namespaces, program("kilonova-controllers")?)
+    let metrics = format!(
+        "{}:{}",
+        network::CONTROL_PLANE,
+        network::METRICS_PORT + index
+    );
+    let mut launch = Launch::new(namespaces, programs::path("kilonova-controllers"))
         .args(["--kubeconfig".into(), kubeconfig.as_os_str().to_owned()])
         .args(["--namespace", SYSTEM_NAMESPACE, "--metrics-addr", &metrics])
         .args(&options.controllers_args)
         .env("POD_NAME", &name);
     launch.env.extend(options.controllers_env.iter().cloned());
-    Ok(Service::new(&name, dir.join(format!("logs/{name}.log")), launch))
+    Service::new(&name, dir.join(format!("logs/{name}.log")), launch)
 }
 
 /// The agent of a node, not started.
-pub(super) fn agent(node: &Node, dir: &Path, kubeconfig: &Path) -> Result<Service> {
+pub(super) fn agent(node: &Node, dir: &Path, kubeconfig: &Path) -> Service {
     let options = node.options();
     let metrics = format!("127.0.0.1:{AGENT_METRICS_PORT}");
-    let mut launch = Launch::new(node.namespaces(), program("kilonova-agent")?)
+    let mut launch = Launch::new(node.namespaces(), programs::path("kilonova-agent"))
         .args(["--kubeconfig".into(), kubeconfig.as_os_str().to_owned()])
-        .args(["--node-name", node.name(), "--state-dir", "/var/lib/kilonova", "--run-dir", "/run/kilonova"])
-        .args(["--virt-type", &options.virt_type, "--libvirt-uri", "qemu:///system", "--metrics-addr", &metrics])
+        .args([
+            "--node-name",
+            node.name(),
+            "--state-dir",
+            "/var/lib/kilonova",
+            "--run-dir",
+            "/run/kilonova",
+        ])
+        .args([
+            "--virt-type",
+            &options.virt_type,
+            "--libvirt-uri",
+            "qemu:///system",
+            "--metrics-addr",
+            &metrics,
+        ])
         .args(&options.agent_args);
     launch.env.extend(options.agent_env.iter().cloned());
-    let log = dir.join("logs").join(node.name()).join("kilonova-agent.log");
-    Ok(Service::new(format!("{} kilonova-agent", node.name()), log, launch))
+    let log = dir
+        .join("logs")
+        .join(node.name())
+        .join("kilonova-agent.log");
+    Service::new(format!("{} kilonova-agent", node.name()), log, launch)
 }

@@ -54,8 +54,13 @@ impl Plan<'_> {
     pub(super) fn services(&self) -> Result<Services> {
         let etcd = self.service("etcd", self.etcd_args());
         let apiserver = self.service("kube-apiserver", self.apiserver_args()?);
-        let controller_manager = self.service("kube-controller-manager", self.controller_manager_args()?);
-        Ok(Services { etcd, apiserver, controller_manager })
+        let controller_manager =
+            self.service("kube-controller-manager", self.controller_manager_args()?);
+        Ok(Services {
+            etcd,
+            apiserver,
+            controller_manager,
+        })
     }
 
     fn service(&self, name: &str, args: Vec<String>) -> Service {
@@ -102,8 +107,14 @@ impl Plan<'_> {
             "--enable-admission-plugins=NodeRestriction".to_owned(),
             "--allow-privileged=true".to_owned(),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            file("service-account-key-file", self.pki.path("service-accounts.pub")),
-            file("service-account-signing-key-file", self.pki.path("service-accounts.key")),
+            file(
+                "service-account-key-file",
+                self.pki.path("service-accounts.pub"),
+            ),
+            file(
+                "service-account-signing-key-file",
+                self.pki.path("service-accounts.key"),
+            ),
             file("client-ca-file", self.pki.path("ca.crt")),
             file("tls-cert-file", self.pki.path("apiserver.crt")),
             file("tls-private-key-file", self.pki.path("apiserver.key")),
@@ -116,12 +127,20 @@ impl Plan<'_> {
 
     fn controller_manager_args(&self) -> Result<Vec<String>> {
         let config = self.dir.join("kube-controller-manager.kubeconfig");
-        kubeconfig::write(&config, &kubeconfig::lab_server(), self.pki, &User::Certificate("kube-controller-manager"))?;
+        kubeconfig::write(
+            &config,
+            &kubeconfig::lab_server(),
+            self.pki,
+            &User::Certificate("kube-controller-manager"),
+        )?;
         let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
         Ok(vec![
             file("kubeconfig", config),
             file("root-ca-file", self.pki.path("ca.crt")),
-            file("service-account-private-key-file", self.pki.path("service-accounts.key")),
+            file(
+                "service-account-private-key-file",
+                self.pki.path("service-accounts.key"),
+            ),
             file("cert-dir", self.dir.join("certificates")),
             format!("--controllers={CONTROLLERS}"),
             "--use-service-account-credentials=true".to_owned(),

@@ -20,14 +20,21 @@ use crate::{Error, Result};
 /// # Errors
 /// When it cannot be set up.
 pub fn run(listen: SocketAddr, netns: &Path, to: SocketAddr, report: &Path) -> Result<()> {
-    let failed = |source| Error::Start { program: format!("a forwarder at {listen}"), source };
+    let failed = |source| Error::Start {
+        program: format!("a forwarder at {listen}"),
+        source,
+    };
     let listener = TcpListener::bind(listen).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let namespace = File::open(netns).map_err(Error::file("open", netns))?;
-    setns(namespace, CloneFlags::CLONE_NEWNET).map_err(Error::system("enter the lab's network namespace"))?;
+    setns(namespace, CloneFlags::CLONE_NEWNET)
+        .map_err(Error::system("enter the lab's network namespace"))?;
     // One thread, this one: it is the one that has entered the namespace.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         let part = report.with_extension("part");

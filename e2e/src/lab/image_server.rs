@@ -77,9 +77,17 @@ impl ImageServer {
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub fn start(namespaces: &Namespaces, address: SocketAddr, dir: impl Into<PathBuf>) -> Result<Self> {
+    pub fn start(
+        namespaces: &Namespaces,
+        address: SocketAddr,
+        dir: impl Into<PathBuf>,
+    ) -> Result<Self> {
         let network = namespaces.network()?;
-        let shared = Arc::new(Shared { dir: dir.into(), behaviours: Mutex::default(), requests: Mutex::default() });
+        let shared = Arc::new(Shared {
+            dir: dir.into(),
+            behaviours: Mutex::default(),
+            requests: Mutex::default(),
+        });
         let (running, ended) = tokio::sync::oneshot::channel();
         let (answer, answered) = std::sync::mpsc::channel();
         let state = Arc::clone(&shared);
@@ -88,16 +96,25 @@ impl ImageServer {
                 .map_err(Error::system("enter the lab's network namespace"))
                 .and_then(|()| bind(address));
             let listener = ready.map_err(|error| drop(answer.send(Err(error))));
-            let Ok((listener, address)) = listener else { return };
+            let Ok((listener, address)) = listener else {
+                return;
+            };
             let serve = run(state, listener, async {
                 let _ = ended.await; // an error is the sender's drop: the same
             });
             let _ = answer.send(Ok(address)); // nobody waits: then nobody needs the server either
             serve();
         });
-        let gone = |_| Error::Missing { what: "the image server's thread".to_owned(), remedy: "see the log".to_owned() };
+        let gone = |_| Error::Missing {
+            what: "the image server's thread".to_owned(),
+            remedy: "see the log".to_owned(),
+        };
         let address = answered.recv().map_err(gone)??;
-        Ok(Self { address, shared, _running: running })
+        Ok(Self {
+            address,
+            shared,
+            _running: running,
+        })
     }
 
     /// Where it listens.
@@ -120,14 +137,23 @@ impl ImageServer {
 
     /// Changes what becomes of answers for a file from now on; those under way stay as they are.
     pub fn behave(&self, file: &str, behaviour: Behaviour) {
-        self.shared.behaviours.lock().insert(format!("/{file}"), behaviour);
+        self.shared
+            .behaviours
+            .lock()
+            .insert(format!("/{file}"), behaviour);
     }
 
     /// The requests for a file so far.
     #[must_use]
     pub fn requests(&self, file: &str) -> Vec<ImageRequest> {
         let path = format!("/{file}");
-        self.shared.requests.lock().iter().filter(|r| r.path == path).cloned().collect()
+        self.shared
+            .requests
+            .lock()
+            .iter()
+            .filter(|r| r.path == path)
+            .cloned()
+            .collect()
     }
 }
 
@@ -136,14 +162,21 @@ impl ImageServer {
 /// # Errors
 /// When the address cannot be had.
 pub fn serve_forever(address: SocketAddr, dir: PathBuf) -> Result<()> {
-    let shared = Arc::new(Shared { dir, behaviours: Mutex::default(), requests: Mutex::default() });
+    let shared = Arc::new(Shared {
+        dir,
+        behaviours: Mutex::default(),
+        requests: Mutex::default(),
+    });
     let (listener, _) = bind(address)?;
     run(shared, listener, future::pending())();
     Ok(())
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let failed = |source| Error::Start { program: format!("an HTTP server at {address}"), source };
+    let failed = |source| Error::Start {
+        program: format!("an HTTP server at {address}"),
+        source,
+    };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -151,7 +184,11 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
 }
 
 /// The server's loop, to be called on its own thread.
-fn run(shared: Arc<Shared>, listener: TcpListener, end: impl Future<Output = ()> + Send + 'static) -> impl FnOnce() {
+fn run(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> impl FnOnce() {
     move || {
         let serve = async {
             let router = Router::new().fallback(answer).with_state(shared);
@@ -162,7 +199,9 @@ fn run(shared: Arc<Shared>, listener: TcpListener, end: impl Future<Output = ()>
                 () = end => Ok(()),
             }
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         if let Err(error) = runtime.and_then(|runtime| runtime.block_on(serve)) {
             tracing::error!(%error, "the image server ended");
         }
@@ -174,15 +213,28 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    let Some(file) = inside(&shared.dir, &path) else { return StatusCode::NOT_FOUND.into_response() };
-    let behaviour = shared.behaviours.lock().get(&path).copied().unwrap_or_default();
+    let Some(file) = inside(&shared.dir, &path) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let behaviour = shared
+        .behaviours
+        .lock()
+        .get(&path)
+        .copied()
+        .unwrap_or_default();
     match send(&file, request.method(), request.headers(), behaviour).await {
         Ok((response, range)) => {
             let method = request.method().to_string();
-            shared.requests.lock().push(ImageRequest { method, path, range });
+            shared.requests.lock().push(ImageRequest {
+                method,
+                path,
+                range,
+            });
             response
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => StatusCode::NOT_FOUND.into_response(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            StatusCode::NOT_FOUND.into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
@@ -190,11 +242,18 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 /// The file of a path, when the path leads nowhere but into the directory.
 fn inside(dir: &Path, path: &str) -> Option<PathBuf> {
     let relative = Path::new(path.trim_start_matches('/'));
-    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    let plain = relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     (plain && relative.components().next().is_some()).then(|| dir.join(relative))
 }
 
-async fn send(path: &Path, method: &Method, headers: &HeaderMap, behaviour: Behaviour) -> io::Result<(Response, Option<String>)> {
+async fn send(
+    path: &Path,
+    method: &Method,
+    headers: &HeaderMap,
+    behaviour: Behaviour,
+) -> io::Result<(Response, Option<String>)> {
     let mut file = File::open(path).await?;
     let metadata = file.metadata().await?;
     if !metadata.is_file() {
@@ -202,13 +261,23 @@ async fn send(path: &Path, method: &Method, headers: &HeaderMap, behaviour: Beha
     }
     let length = metadata.len();
     let tag = tag(&metadata);
-    let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let asked = headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok());
     // If-Range: the range counts only while the file is the one that was begun (RFC 9110, 13.1.5).
-    let same = headers.get(header::IF_RANGE).is_none_or(|value| *value == tag);
-    let range = asked.filter(|_| same).map(|text| ByteRange::parse(text, length));
+    let same = headers
+        .get(header::IF_RANGE)
+        .is_none_or(|value| *value == tag);
+    let range = asked
+        .filter(|_| same)
+        .map(|text| ByteRange::parse(text, length));
     if let Some(Err(_)) = range {
         let end = HeaderValue::from_str(&format!("bytes */{length}")).map_err(io::Error::other)?;
-        let response = (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, end)]).into_response();
+        let response = (
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            [(header::CONTENT_RANGE, end)],
+        )
+            .into_response();
         return Ok((response, asked.map(str::to_owned)));
     }
     let range = range.and_then(Result::ok);
@@ -219,7 +288,9 @@ async fn send(path: &Path, method: &Method, headers: &HeaderMap, behaviour: Beha
         .header(header::CONTENT_TYPE, "application/octet-stream")
         .header(header::CONTENT_LENGTH, part.length);
     if range.is_some() {
-        builder = builder.status(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, part.content_range(length));
+        builder = builder
+            .status(StatusCode::PARTIAL_CONTENT)
+            .header(header::CONTENT_RANGE, part.content_range(length));
     }
     let body = if method == Method::HEAD {
         Body::empty()
@@ -234,7 +305,12 @@ async fn send(path: &Path, method: &Method, headers: &HeaderMap, behaviour: Beha
 /// Changes when the file does.
 fn tag(metadata: &std::fs::Metadata) -> HeaderValue {
     use std::os::unix::fs::MetadataExt as _;
-    let text = format!("\"{:x}-{:x}-{:x}\"", metadata.ino(), metadata.len(), metadata.mtime_nsec() ^ metadata.mtime());
+    let text = format!(
+        "\"{:x}-{:x}-{:x}\"",
+        metadata.ino(),
+        metadata.len(),
+        metadata.mtime_nsec() ^ metadata.mtime()
+    );
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
@@ -242,7 +318,9 @@ fn body(file: File, length: u64, behaviour: Behaviour) -> Body {
     let whole = |length| ReaderStream::with_capacity(file.take(length), 256 * 1024);
     match behaviour {
         Behaviour::Normal => Body::from_stream(whole(length)),
-        Behaviour::StallAfter(bytes) => Body::from_stream(whole(length.min(bytes)).chain(stream::pending())),
+        Behaviour::StallAfter(bytes) => {
+            Body::from_stream(whole(length.min(bytes)).chain(stream::pending()))
+        }
         Behaviour::DropAfter(bytes) => {
             let cut = stream::once(async {
                 // hyper sends what it has when the body has no more at the moment, and drops it at an error.

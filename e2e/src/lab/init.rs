@@ -52,14 +52,37 @@ impl Init {
             remedy: "build it: cargo build -p kilonova-e2e --bin kilonova-lab".to_owned(),
         })?;
         let mut command = Command::new("setsid");
-        command.args(["unshare", "--pid", "--fork", "--kill-child", "--net", "--mount", "--propagation", "private", "--mount-proc"]);
-        command.arg("--").arg(binary).arg("init").arg("--remove").arg(dir);
+        command.args([
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--net",
+            "--mount",
+            "--propagation",
+            "private",
+            "--mount-proc",
+        ]);
+        command
+            .arg("--")
+            .arg(binary)
+            .arg("init")
+            .arg("--remove")
+            .arg(dir);
         command.stdin(Stdio::piped());
-        let mut launcher = command.spawn().map_err(|source| Error::Start { program: "unshare".to_owned(), source })?;
+        let mut launcher = command.spawn().map_err(|source| Error::Start {
+            program: "unshare".to_owned(),
+            source,
+        })?;
         let hold = launcher.stdin.take();
         let (launcher_id, process) = first_child(&mut launcher)?;
         let record = Record::new(process, launcher_id);
-        let init = Self { launcher, hold, process, record };
+        let init = Self {
+            launcher,
+            hold,
+            process,
+            record,
+        };
         init.record.write(dir)?;
         Ok(init)
     }
@@ -82,7 +105,8 @@ impl Init {
     /// Lets the lab run on after us. It ends when its first process is killed; its directory stays then.
     pub(super) fn detach(mut self) -> Result<()> {
         if let Some(hold) = &mut self.hold {
-            writeln!(hold, "{DETACH}").map_err(Error::file("write to", "the lab's first process"))?;
+            writeln!(hold, "{DETACH}")
+                .map_err(Error::file("write to", "the lab's first process"))?;
         }
         std::mem::forget(self);
         Ok(())
@@ -123,7 +147,11 @@ fn first_child(launcher: &mut Child) -> Result<(ProcessId, ProcessId)> {
         let status = launcher.try_wait().ok().flatten().map(|s| s.to_string());
         if status.is_some() || Instant::now() >= end {
             let status = status.unwrap_or_else(|| "it hangs".to_owned());
-            return Err(Error::EndedEarly { name: "unshare".to_owned(), status, log: String::new() });
+            return Err(Error::EndedEarly {
+                name: "unshare".to_owned(),
+                status,
+                log: String::new(),
+            });
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -136,7 +164,9 @@ fn first_child(launcher: &mut Child) -> Result<(ProcessId, ProcessId)> {
 pub fn run(remove: &Path) -> Result<()> {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
-    children.thread_block().map_err(Error::system("block SIGCHLD"))?;
+    children
+        .thread_block()
+        .map_err(Error::system("block SIGCHLD"))?;
     let remove = remove.to_path_buf();
     thread::spawn(move || {
         if !told_to_stay() {
@@ -156,7 +186,10 @@ fn told_to_stay() -> bool {
 }
 
 fn reap() {
-    while !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Err(_) | Ok(WaitStatus::StillAlive)) {}
+    while !matches!(
+        waitpid(None, Some(WaitPidFlag::WNOHANG)),
+        Err(_) | Ok(WaitStatus::StillAlive)
+    ) {}
 }
 
 /// Kills every process of the lab, then removes its directory, then ends.
@@ -175,7 +208,13 @@ fn end_lab(dir: &Path) {
 
 /// Whether a process of the lab besides this one still runs.
 fn others_live() -> bool {
-    let Ok(entries) = fs::read_dir("/proc") else { return false };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
-    pids.filter(|pid| *pid != 1).filter_map(ProcessId::of).any(ProcessId::is_alive)
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return false;
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
+    pids.filter(|pid| *pid != 1)
+        .filter_map(ProcessId::of)
+        .any(ProcessId::is_alive)
 }

@@ -35,7 +35,11 @@ impl Libvirt {
     pub(super) fn new(node: &str, namespaces: &Namespaces, dir: &Path, logs: &Path) -> Self {
         let service = |name: &str| {
             let launch = Launch::new(namespaces, name);
-            Service::new(format!("{node} {name}"), logs.join(format!("{name}.log")), launch)
+            Service::new(
+                format!("{node} {name}"),
+                logs.join(format!("{name}.log")),
+                launch,
+            )
         };
         Self {
             namespaces: namespaces.clone(),
@@ -66,12 +70,27 @@ impl Libvirt {
         let probe = PROBE.lock().await;
         restore(&cached(), &self.capabilities)?;
         self.libvirtd.start()?;
-        wait_while(|| self.libvirtd.check(), "libvirtd to answer", GENEROUS, || async {
-            let mut command = self.namespaces.command("virsh");
-            command.args(["--quiet", "--connect", "qemu:///system", "domcapabilities", "--virttype", "qemu"]);
-            let output = run(command, "").await.map_err(|error| error.to_string())?;
-            output.checked().map(drop).map_err(|error| error.to_string())
-        })
+        wait_while(
+            || self.libvirtd.check(),
+            "libvirtd to answer",
+            GENEROUS,
+            || async {
+                let mut command = self.namespaces.command("virsh");
+                command.args([
+                    "--quiet",
+                    "--connect",
+                    "qemu:///system",
+                    "domcapabilities",
+                    "--virttype",
+                    "qemu",
+                ]);
+                let output = run(command, "").await.map_err(|error| error.to_string())?;
+                output
+                    .checked()
+                    .map(drop)
+                    .map_err(|error| error.to_string())
+            },
+        )
         .await?;
         restore(&self.capabilities, &cached())?;
         drop(probe);
@@ -111,14 +130,23 @@ fn restore(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).map_err(Error::file("create", to))?;
     for entry in entries {
         let source = entry.map_err(Error::file("read", from))?.path();
-        let Some(name) = source.file_name().filter(|n| !n.as_encoded_bytes().starts_with(b".")) else { continue };
+        let Some(name) = source
+            .file_name()
+            .filter(|n| !n.as_encoded_bytes().starts_with(b"."))
+        else {
+            continue;
+        };
         let target = to.join(name);
         let text = fs::read(&source).map_err(Error::file("read", &source))?;
         if fs::read(&target).is_ok_and(|there| there == text) {
             continue;
         }
         // By rename: another program's lab may read it now.
-        let part = to.join(format!(".{}-{}", name.to_string_lossy(), std::process::id()));
+        let part = to.join(format!(
+            ".{}-{}",
+            name.to_string_lossy(),
+            std::process::id()
+        ));
         fs::write(&part, text).map_err(Error::file("write", &part))?;
         fs::rename(&part, &target).map_err(Error::file("rename", &part))?;
     }

@@ -25,8 +25,18 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(name: String, address: Ipv4Addr, dir: PathBuf, namespaces: Namespaces) -> Self {
-        Self { name, address, dir, namespaces }
+    pub(super) fn new(
+        name: String,
+        address: Ipv4Addr,
+        dir: PathBuf,
+        namespaces: Namespaces,
+    ) -> Self {
+        Self {
+            name,
+            address,
+            dir,
+            namespaces,
+        }
     }
 
     /// Its name, also of its Node and Hypervisor.
@@ -58,7 +68,9 @@ impl Machine {
     pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Command {
         let mut argv = argv.into_iter();
         let program = argv.next();
-        let mut command = self.namespaces.command(program.as_ref().map_or("true", AsRef::as_ref));
+        let mut command = self
+            .namespaces
+            .command(program.as_ref().map_or("true", AsRef::as_ref));
         command.args(argv.map(|arg| arg.as_ref().to_owned()));
         command
     }
@@ -94,13 +106,21 @@ impl Machine {
     ///
     /// # Errors
     /// When it cannot be started or takes too long.
-    pub async fn netns_exec<S: AsRef<str>>(&self, netns: &str, argv: impl IntoIterator<Item = S>) -> Result<Output> {
+    pub async fn netns_exec<S: AsRef<str>>(
+        &self,
+        netns: &str,
+        argv: impl IntoIterator<Item = S>,
+    ) -> Result<Output> {
         run(self.netns_command(netns, argv), "").await
     }
 
     /// As [`Node::netns_exec`], the command alone.
     #[must_use]
-    pub fn netns_command<S: AsRef<str>>(&self, netns: &str, argv: impl IntoIterator<Item = S>) -> Command {
+    pub fn netns_command<S: AsRef<str>>(
+        &self,
+        netns: &str,
+        argv: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = self.command(["ip", "netns", "exec", netns]);
         command.args(argv.into_iter().map(|arg| arg.as_ref().to_owned()));
         command
@@ -115,8 +135,23 @@ impl Machine {
         let key = key.display().to_string();
         let target = format!("root@{ip}");
         let argv = [
-            "ssh", "-i", &key, "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no", "-o",
-            "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", &target, command,
+            "ssh",
+            "-i",
+            &key,
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "ConnectTimeout=5",
+            &target,
+            command,
         ];
         run_for(self.netns_command(netns, argv), "", SSH_LIMIT).await
     }

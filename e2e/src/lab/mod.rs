@@ -115,9 +115,14 @@ impl Lab {
     /// # Panics
     /// When there is no such node: the test asked for another lab than it started.
     #[must_use]
-    #[allow(clippy::expect_used, reason = "a mistake in a test, not a state of the lab")]
+    #[allow(
+        clippy::expect_used,
+        reason = "a mistake in a test, not a state of the lab"
+    )]
     pub fn node(&self, index: usize) -> &Node {
-        self.nodes.get(index).expect("the lab has a node with this index")
+        self.nodes
+            .get(index)
+            .expect("the lab has a node with this index")
     }
 
     /// A node by its name, as `status.nodeName` has it.
@@ -125,8 +130,14 @@ impl Lab {
     /// # Errors
     /// When there is no such node.
     pub fn node_named(&self, name: &str) -> Result<&Node> {
-        let missing = || Error::Missing { what: format!("the node {name:?}"), remedy: "see the lab's options".to_owned() };
-        self.nodes.iter().find(|node| node.name() == name).ok_or_else(missing)
+        let missing = || Error::Missing {
+            what: format!("the node {name:?}"),
+            remedy: "see the lab's options".to_owned(),
+        };
+        self.nodes
+            .iter()
+            .find(|node| node.name() == name)
+            .ok_or_else(missing)
     }
 
     /// The agent of the node with this index.
@@ -134,9 +145,14 @@ impl Lab {
     /// # Panics
     /// When there is no such node, or the lab has no system.
     #[must_use]
-    #[allow(clippy::expect_used, reason = "a mistake in a test, not a state of the lab")]
+    #[allow(
+        clippy::expect_used,
+        reason = "a mistake in a test, not a state of the lab"
+    )]
     pub fn agent(&self, index: usize) -> &Service {
-        self.agents.get(index).expect("the lab has an agent with this index")
+        self.agents
+            .get(index)
+            .expect("the lab has an agent with this index")
     }
 
     /// The replicas of the controllers.
@@ -197,7 +213,10 @@ impl Lab {
     ///
     /// # Errors
     /// When it cannot be started or takes too long.
-    pub async fn kubectl<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Result<Output> {
+    pub async fn kubectl<S: AsRef<str>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Output> {
         self.kubectl.run(args, "").await
     }
 
@@ -205,7 +224,11 @@ impl Lab {
     ///
     /// # Errors
     /// When it cannot be started or takes too long.
-    pub async fn kubectl_with<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>, manifest: &str) -> Result<Output> {
+    pub async fn kubectl_with<S: AsRef<str>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        manifest: &str,
+    ) -> Result<Output> {
         self.kubectl.run(args, manifest).await
     }
 
@@ -250,26 +273,33 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            keep_logs(&self.dir);
+            eprintln!(
+                "the lab's logs are kept in {}",
+                keep_logs(&self.dir).display()
+            );
         }
         // The first process first: it takes all others with it, and the services' guards find nothing left to do.
         drop(self.init.take());
     }
 }
 
-/// Copies the logs of a failed test's lab to where they stay.
-fn keep_logs(dir: &Path) {
-    let Some(name) = dir.file_name() else { return };
+/// Copies the logs of a lab that failed to where they stay, and says where that is.
+#[must_use]
+pub fn keep_logs(dir: &Path) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default();
     let kept = crate::repo::work().join("failed").join(name);
     let copied = fs::create_dir_all(&kept).and_then(|()| {
-        let from = dir.join("logs").into_os_string();
-        let audit = control_plane::audit_log(dir).into_os_string();
-        std::process::Command::new("cp").arg("-r").args([from, audit]).arg(&kept).status()
+        let from = [dir.join("logs"), control_plane::audit_log(dir)];
+        std::process::Command::new("cp")
+            .arg("-r")
+            .args(from)
+            .arg(&kept)
+            .status()
     });
-    match copied {
-        Ok(_) => eprintln!("the lab's logs are in {}", kept.display()),
-        Err(error) => eprintln!("the lab's logs could not be kept: {error}"),
+    if let Err(error) = copied {
+        tracing::warn!(%error, "the lab's logs could not be kept");
     }
+    kept
 }
 
 /// A client with a kubeconfig's credentials, or with a token in their place.
@@ -281,9 +311,14 @@ pub async fn client_for(kubeconfig: &Path, token: Option<&str>) -> Result<Client
     let mut file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
     if let Some(token) = token {
         for user in &mut file.auth_infos {
-            user.auth_info = Some(kube::config::AuthInfo { token: Some(token.to_owned().into()), ..Default::default() });
+            user.auth_info = Some(kube::config::AuthInfo {
+                token: Some(token.to_owned().into()),
+                ..Default::default()
+            });
         }
     }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(unusable)?;
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .map_err(unusable)?;
     Client::try_from(config).map_err(Error::api("make a client"))
 }

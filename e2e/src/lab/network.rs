@@ -30,7 +30,12 @@ pub fn node_address(index: u8) -> Ipv4Addr {
 
 /// Makes the bridge.
 pub(super) async fn create(namespaces: &Namespaces) -> Result<()> {
-    script(namespaces.command("bash"), include_str!("../../lab/network.sh"), &[CONTROL_PLANE.to_string()]).await
+    script(
+        namespaces.command("bash"),
+        include_str!("../../lab/network.sh"),
+        &[CONTROL_PLANE.to_string()],
+    )
+    .await
 }
 
 /// Runs a script of ours, given on standard input.

@@ -33,13 +33,26 @@ impl Deref for Node {
 
 impl Node {
     /// Makes the node's namespaces and starts its libvirtd. `index` counts from 0.
-    pub(super) async fn start(lab: &Namespaces, lab_dir: &Path, index: u8, options: &NodeOptions) -> Result<Self> {
+    pub(super) async fn start(
+        lab: &Namespaces,
+        lab_dir: &Path,
+        index: u8,
+        options: &NodeOptions,
+    ) -> Result<Self> {
         let name = options.name.clone();
         let dir = lab_dir.join("nodes").join(&name);
         fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
         let logs = lab_dir.join("logs").join(&name);
         let launch = Launch::new(lab, "unshare");
-        let launch = launch.args(["--net", "--mount", "--uts", "--propagation", "private", "sleep", "infinity"]);
+        let launch = launch.args([
+            "--net",
+            "--mount",
+            "--uts",
+            "--propagation",
+            "private",
+            "sleep",
+            "infinity",
+        ]);
         let holder = Service::new(format!("{name} holder"), logs.join("holder.log"), launch);
         let namespaces = Namespaces::node(wait_for_sleep(&holder).await?);
         let address = network::node_address(index);
@@ -51,11 +64,21 @@ impl Node {
             dir.display().to_string(),
             options.forward.name().to_owned(),
         ];
-        script(namespaces.command("bash"), include_str!("../../lab/node.sh"), &args).await?;
+        script(
+            namespaces.command("bash"),
+            include_str!("../../lab/node.sh"),
+            &args,
+        )
+        .await?;
         let libvirt = Libvirt::new(&name, &namespaces, &dir, &logs);
         libvirt.start().await?;
         let machine = Machine::new(name, address, dir, namespaces);
-        Ok(Self { machine, options: options.clone(), libvirt, _holder: holder })
+        Ok(Self {
+            machine,
+            options: options.clone(),
+            libvirt,
+            _holder: holder,
+        })
     }
 
     /// What it was asked to be.
@@ -74,9 +97,17 @@ impl Node {
 /// Starts the holder and waits until `unshare` has become `sleep`: only then are the namespaces its own.
 async fn wait_for_sleep(holder: &Service) -> Result<ProcessId> {
     let process = holder.start()?;
-    crate::wait::wait_for("a node's namespaces", Duration::from_secs(20), || async move {
-        if process.name() == "sleep" { Ok(process) } else { Err(format!("{} runs", process.name())) }
-    })
+    crate::wait::wait_for(
+        "a node's namespaces",
+        Duration::from_secs(20),
+        || async move {
+            if process.name() == "sleep" {
+                Ok(process)
+            } else {
+                Err(format!("{} runs", process.name()))
+            }
+        },
+    )
     .await
 }
 
@@ -93,6 +124,9 @@ async fn connect(lab: &Namespaces, node: &Namespaces, index: u8) -> Result<()> {
 fn inner_pid(node: &Namespaces) -> Result<String> {
     let path = format!("/proc/{}/status", node.target().pid);
     let status = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let ids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .unwrap_or_default();
     Ok(ids.split_whitespace().last().unwrap_or_default().to_owned())
 }

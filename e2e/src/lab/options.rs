@@ -102,13 +102,19 @@ impl LabOptions {
     /// Nothing but Kubernetes: no CRDs, no controllers, no nodes.
     #[must_use]
     pub fn bare(name: impl Into<String>) -> Self {
-        Self { system: false, controllers: 0, ..Self::new(name) }
+        Self {
+            system: false,
+            controllers: 0,
+            ..Self::new(name)
+        }
     }
 
     /// With so many usual nodes, `node-1` and on.
     #[must_use]
     pub fn nodes(mut self, count: usize) -> Self {
-        self.nodes = (1..=count).map(|n| NodeOptions::new(format!("node-{n}"))).collect();
+        self.nodes = (1..=count)
+            .map(|n| NodeOptions::new(format!("node-{n}")))
+            .collect();
         self
     }
 

@@ -8,7 +8,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 use super::network;
@@ -24,11 +25,17 @@ impl Pki {
     /// Makes all of them in `dir`.
     pub(super) fn create(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
-        let pki = Self { dir: dir.to_path_buf() };
+        let pki = Self {
+            dir: dir.to_path_buf(),
+        };
         let authority = authority()?;
         pki.write("ca.crt", &authority.1)?;
         pki.issue(&authority.0, "apiserver", server()?)?;
-        pki.issue(&authority.0, "admin", client("kilonova-admin", Some("system:masters"))?)?;
+        pki.issue(
+            &authority.0,
+            "admin",
+            client("kilonova-admin", Some("system:masters"))?,
+        )?;
         let manager = client("system:kube-controller-manager", None)?;
         pki.issue(&authority.0, "kube-controller-manager", manager)?;
         let service_accounts = key("service accounts")?;
@@ -42,7 +49,12 @@ impl Pki {
         self.dir.join(name)
     }
 
-    fn issue(&self, authority: &Issuer<'_, KeyPair>, name: &str, params: CertificateParams) -> Result<()> {
+    fn issue(
+        &self,
+        authority: &Issuer<'_, KeyPair>,
+        name: &str,
+        params: CertificateParams,
+    ) -> Result<()> {
         let key = key(name)?;
         let certificate = params.signed_by(&key, authority).map_err(failed(name))?;
         self.write(&format!("{name}.crt"), &certificate.pem())?;
@@ -60,7 +72,8 @@ impl Pki {
 /// When it cannot be written.
 pub fn write_private(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(Error::file("write", path))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(Error::file("set the mode of", path))
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .map_err(Error::file("set the mode of", path))
 }
 
 fn authority() -> Result<(Issuer<'static, KeyPair>, String)> {
@@ -74,11 +87,23 @@ fn authority() -> Result<(Issuer<'static, KeyPair>, String)> {
 
 /// The API server's: reached as 127.0.0.1 through the forwarder, by the lab's address, and by its service.
 fn server() -> Result<CertificateParams> {
-    let names = vec!["kubernetes".to_owned(), "kubernetes.default.svc".to_owned(), "localhost".to_owned()];
+    let names = vec![
+        "kubernetes".to_owned(),
+        "kubernetes.default.svc".to_owned(),
+        "localhost".to_owned(),
+    ];
     let mut params = CertificateParams::new(names).map_err(failed("apiserver"))?;
-    params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
-    let addresses = [Ipv4Addr::LOCALHOST, network::CONTROL_PLANE, network::SERVICE];
-    params.subject_alt_names.extend(addresses.map(|ip| SanType::IpAddress(IpAddr::V4(ip))));
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "kube-apiserver");
+    let addresses = [
+        Ipv4Addr::LOCALHOST,
+        network::CONTROL_PLANE,
+        network::SERVICE,
+    ];
+    params
+        .subject_alt_names
+        .extend(addresses.map(|ip| SanType::IpAddress(IpAddr::V4(ip))));
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
 }
@@ -93,7 +118,9 @@ fn named(user: &str, group: Option<&str>) -> Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::new()).map_err(failed(user))?;
     params.distinguished_name.push(DnType::CommonName, user);
     if let Some(group) = group {
-        params.distinguished_name.push(DnType::OrganizationName, group);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
     }
     Ok(params)
 }

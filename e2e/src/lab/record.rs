@@ -35,7 +35,11 @@ struct NodeRecord {
 
 impl Record {
     pub(super) fn new(init: ProcessId, launcher: ProcessId) -> Self {
-        Self { init, launcher, nodes: Vec::new() }
+        Self {
+            init,
+            launcher,
+            nodes: Vec::new(),
+        }
     }
 
     pub(super) fn with_nodes(mut self, nodes: &[Node]) -> Self {
@@ -55,7 +59,12 @@ impl Record {
     pub fn read(dir: &Path) -> Result<Option<Self>> {
         let path = path(dir);
         match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|source| Error::Json { what: path.display().to_string(), source }),
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|source| Error::Json {
+                    what: path.display().to_string(),
+                    source,
+                }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::file("read", path)(error)),
         }
@@ -64,7 +73,10 @@ impl Record {
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
         let path = path(dir);
         let part = path.with_extension("part");
-        let text = serde_json::to_string_pretty(self).map_err(|source| Error::Json { what: "the lab's record".to_owned(), source })?;
+        let text = serde_json::to_string_pretty(self).map_err(|source| Error::Json {
+            what: "the lab's record".to_owned(),
+            source,
+        })?;
         fs::write(&part, text).map_err(Error::file("write", &part))?;
         fs::rename(&part, &path).map_err(Error::file("rename", part))
     }
@@ -79,7 +91,12 @@ impl Record {
     #[must_use]
     pub fn machines(&self, dir: &Path) -> Vec<Machine> {
         let machine = |node: &NodeRecord| {
-            Machine::new(node.name.clone(), node.address, dir.join("nodes").join(&node.name), Namespaces::node(node.holder))
+            Machine::new(
+                node.name.clone(),
+                node.address,
+                dir.join("nodes").join(&node.name),
+                Namespaces::node(node.holder),
+            )
         };
         self.nodes.iter().map(machine).collect()
     }

@@ -6,10 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::{
-    Error, Result,
-    process::run,
-};
+use crate::{Error, Result, process::run};
 
 /// A key pair: the private key in a file, the public one as a KeyPair has it.
 #[derive(Clone, Debug)]
@@ -28,11 +25,16 @@ impl SshKey {
     pub async fn at(path: &Path) -> Result<Self> {
         if !path.is_file() {
             let mut command = Command::new("ssh-keygen");
-            command.args(["-q", "-t", "ed25519", "-N", "", "-C", "kilonova-lab", "-f"]).arg(path);
+            command
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "kilonova-lab", "-f"])
+                .arg(path);
             run(command, "").await?.checked()?;
         }
         let file = path.with_extension("pub");
         let public = fs::read_to_string(&file).map_err(Error::file("read", &file))?;
-        Ok(Self { private: path.to_path_buf(), public: public.trim().to_owned() })
+        Ok(Self {
+            private: path.to_path_buf(),
+            public: public.trim().to_owned(),
+        })
     }
 }

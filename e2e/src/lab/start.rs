@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    build::ControlPlane,
+    build::{ControlPlane, program},
     process::{Launch, Namespaces, Service},
     repo,
     wait::{GENEROUS, wait_while},
@@ -60,21 +60,35 @@ impl Lab {
     /// When a part does not come up; what was started is ended and removed again.
     pub async fn start(options: LabOptions) -> Result<Self> {
         let programs = ControlPlane::find()?;
+        check_programs(&options)?;
         let dir = prepare_dir(&options)?;
         let init = Init::start(&dir)?;
         let namespaces = init.namespaces();
         let pki = Pki::create(&dir.join("pki"))?;
         network::create(&namespaces).await?;
-        let plan = Plan { programs: &programs, namespaces: &namespaces, dir: &dir, pki: &pki, options: &options };
+        let plan = Plan {
+            programs: &programs,
+            namespaces: &namespaces,
+            dir: &dir,
+            pki: &pki,
+            options: &options,
+        };
         let services = plan.services()?;
         let forwarder = forwarder(&init, &dir)?;
         let mut clock = Clock(Vec::new());
         let mut node_clock = Clock(Vec::new());
         let kubectl = Kubectl::new(programs.command("kubectl"), &admin_kubeconfig(&dir));
         let control_plane = async {
-            clock.time("control plane", start_control_plane(&services, &forwarder, &dir, &pki)).await?;
+            clock
+                .time(
+                    "control plane",
+                    start_control_plane(&services, &forwarder, &dir, &pki),
+                )
+                .await?;
             if options.system {
-                clock.time("CRDs, RBAC, policies in force", system::install(&kubectl)).await?;
+                clock
+                    .time("CRDs, RBAC, policies in force", system::install(&kubectl))
+                    .await?;
             }
             Ok(())
         };
@@ -97,7 +111,9 @@ impl Lab {
             namespaces,
             init: Some(init),
         };
-        clock.time("controllers and agents", lab.start_components(&options)).await?;
+        clock
+            .time("controllers and agents", lab.start_components(&options))
+            .await?;
         lab.timings = clock.0;
         Ok(lab)
     }
@@ -116,14 +132,27 @@ impl Lab {
         self.start_agents(&client, &dir).await
     }
 
-    async fn start_controllers(&mut self, client: &Client, dir: &Path, options: &LabOptions) -> Result<()> {
+    async fn start_controllers(
+        &mut self,
+        client: &Client,
+        dir: &Path,
+        options: &LabOptions,
+    ) -> Result<()> {
         if options.controllers == 0 {
             return Ok(());
         }
         let kubeconfig = dir.join("controllers.kubeconfig");
-        system::credentials(client, &self.pki, names::CONTROLLERS_SERVICE_ACCOUNT, None, &kubeconfig).await?;
+        system::credentials(
+            client,
+            &self.pki,
+            names::CONTROLLERS_SERVICE_ACCOUNT,
+            None,
+            &kubeconfig,
+        )
+        .await?;
         for index in (0_u16..).take(options.controllers) {
-            let service = components::controllers(&self.namespaces, &self.dir, &kubeconfig, index, options)?;
+            let service =
+                components::controllers(&self.namespaces, &self.dir, &kubeconfig, index, options);
             service.start()?;
             self.controllers.push(service);
         }
@@ -135,7 +164,7 @@ impl Lab {
             let kubeconfig = dir.join(format!("agent-{}.kubeconfig", node.name()));
             let account = names::AGENT_SERVICE_ACCOUNT;
             system::credentials(client, &self.pki, account, Some(node.name()), &kubeconfig).await?;
-            let agent = components::agent(node, &self.dir, &kubeconfig)?;
+            let agent = components::agent(node, &self.dir, &kubeconfig);
             if node.options().agent {
                 agent.start()?;
             }
@@ -143,6 +172,17 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// That what shall be started has been built: said before anything is started.
+fn check_programs(options: &LabOptions) -> Result<()> {
+    if options.system && options.controllers > 0 {
+        program("kilonova-controllers")?;
+    }
+    if options.system && options.nodes.iter().any(|node| node.agent) {
+        program("kilonova-agent")?;
+    }
+    Ok(())
 }
 
 fn prepare_dir(options: &LabOptions) -> Result<PathBuf> {
@@ -155,33 +195,77 @@ fn prepare_dir(options: &LabOptions) -> Result<PathBuf> {
 
 /// The forwarder, whose listening socket is the only thing of a lab outside its network namespaces.
 fn forwarder(init: &Init, dir: &Path) -> Result<Service> {
-    let missing = || Error::Missing { what: "the program kilonova-lab".to_owned(), remedy: "run `make build`".to_owned() };
+    let missing = || Error::Missing {
+        what: "the program kilonova-lab".to_owned(),
+        remedy: "run `make build`".to_owned(),
+    };
     let to = format!("{}:{}", network::CONTROL_PLANE, network::API_PORT);
     // /proc is the lab's own there: process 1 is its first.
-    let launch = Launch::new(&Namespaces::lab_on_host_network(init.process()), repo::lab_binary().ok_or_else(missing)?)
-        .args(["forward", "--listen", "127.0.0.1:0", "--netns", "/proc/1/ns/net", "--to", &to, "--report"])
-        .args([forwarder_report(dir)]);
-    Ok(Service::new("forwarder", dir.join("logs/forwarder.log"), launch))
+    let launch = Launch::new(
+        &Namespaces::lab_on_host_network(init.process()),
+        repo::lab_binary().ok_or_else(missing)?,
+    )
+    .args([
+        "forward",
+        "--listen",
+        "127.0.0.1:0",
+        "--netns",
+        "/proc/1/ns/net",
+        "--to",
+        &to,
+        "--report",
+    ])
+    .args([forwarder_report(dir)]);
+    Ok(Service::new(
+        "forwarder",
+        dir.join("logs/forwarder.log"),
+        launch,
+    ))
 }
 
 fn forwarder_report(dir: &Path) -> PathBuf {
     dir.join("forwarder.address")
 }
 
-async fn start_control_plane(services: &Services, forwarder: &Service, dir: &Path, pki: &Pki) -> Result<()> {
+async fn start_control_plane(
+    services: &Services,
+    forwarder: &Service,
+    dir: &Path,
+    pki: &Pki,
+) -> Result<()> {
     services.etcd.start()?;
     services.apiserver.start()?;
     forwarder.start()?;
-    let address = wait_while(|| forwarder.check(), "the forwarder to listen", GENEROUS, || async {
-        let text = fs::read_to_string(forwarder_report(dir)).map_err(|error| error.to_string())?;
-        text.parse::<SocketAddr>().map_err(|error| error.to_string())
-    })
+    let address = wait_while(
+        || forwarder.check(),
+        "the forwarder to listen",
+        GENEROUS,
+        || async {
+            let text =
+                fs::read_to_string(forwarder_report(dir)).map_err(|error| error.to_string())?;
+            text.parse::<SocketAddr>()
+                .map_err(|error| error.to_string())
+        },
+    )
     .await?;
     let kubeconfig = admin_kubeconfig(dir);
-    kubeconfig::write(&kubeconfig, &format!("https://{address}"), pki, &User::Certificate("admin"))?;
+    kubeconfig::write(
+        &kubeconfig,
+        &format!("https://{address}"),
+        pki,
+        &User::Certificate("admin"),
+    )?;
     let client = client_for(&kubeconfig, None).await?;
-    let alive = || services.etcd.check().and_then(|()| services.apiserver.check());
-    wait_while(alive, "kube-apiserver to be ready", GENEROUS, || ready(&client)).await?;
+    let alive = || {
+        services
+            .etcd
+            .check()
+            .and_then(|()| services.apiserver.check())
+    };
+    wait_while(alive, "kube-apiserver to be ready", GENEROUS, || {
+        ready(&client)
+    })
+    .await?;
     services.controller_manager.start().map(drop)
 }
 
@@ -190,6 +274,12 @@ async fn start_control_plane(services: &Services, forwarder: &Service, dir: &Pat
 /// # Errors
 /// The answer as text, or why there is none.
 pub async fn ready(client: &Client) -> std::result::Result<(), String> {
-    let request = axum::http::Request::get("/readyz").body(Vec::new()).map_err(|error| error.to_string())?;
-    client.request_text(request).await.map(drop).map_err(|error| error.to_string())
+    let request = axum::http::Request::get("/readyz")
+        .body(Vec::new())
+        .map_err(|error| error.to_string())?;
+    client
+        .request_text(request)
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string())
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
     core::v1::{Node as KubeNode, ServiceAccount},
 };
+use kilonova_crds::names;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
@@ -42,19 +43,33 @@ pub(super) struct Kubectl {
 }
 
 impl Kubectl {
-    pub(super) fn new((program, args): (std::path::PathBuf, Vec<String>), kubeconfig: &Path) -> Self {
-        Self { program, args, kubeconfig: kubeconfig.to_path_buf() }
+    pub(super) fn new(
+        (program, args): (std::path::PathBuf, Vec<String>),
+        kubeconfig: &Path,
+    ) -> Self {
+        Self {
+            program,
+            args,
+            kubeconfig: kubeconfig.to_path_buf(),
+        }
     }
 
     /// The command, to be run by any means.
     pub(super) fn command<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.args).arg("--kubeconfig").arg(&self.kubeconfig);
+        command
+            .args(&self.args)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig);
         command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         command
     }
 
-    pub(super) async fn run<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>, input: &str) -> Result<Output> {
+    pub(super) async fn run<S: AsRef<str>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &str,
+    ) -> Result<Output> {
         run(self.command(args), input).await
     }
 }
@@ -62,28 +77,49 @@ impl Kubectl {
 /// Installs the CRDs, RBAC and policies of the charts, and waits until all of them are in force.
 pub(super) async fn install(kubectl: &Kubectl) -> Result<()> {
     let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM_NAMESPACE}}}\n");
+    let namespace =
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM_NAMESPACE}}}\n");
     kubectl.run(apply, &namespace).await?.checked()?;
     let crds = manifests::crds()?;
     kubectl.run(apply, &crds).await?.checked()?;
-    let established = ["wait", "--for=condition=Established", "--timeout=120s", "-f", "-"];
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "--timeout=120s",
+        "-f",
+        "-",
+    ];
     kubectl.run(established, &crds).await?.checked()?;
     let mutating = serves_mutating_policies(kubectl).await?;
     let text = manifests::rbac_and_policies()?;
     let documents = manifests::split(&text);
-    let wanted: Vec<_> = documents.into_iter().filter(|d| mutating || !is_mutating(d)).collect();
+    let wanted: Vec<_> = documents
+        .into_iter()
+        .filter(|d| mutating || !is_mutating(d))
+        .collect();
     // A binding's role or a policy's parameter may be named before it is there; one more pass costs nothing.
-    kubectl.run(apply, &wanted.join("\n---\n")).await?.checked()?;
+    kubectl
+        .run(apply, &wanted.join("\n---\n"))
+        .await?
+        .checked()?;
     policies_in_force(kubectl, mutating).await
 }
 
 fn is_mutating(document: &str) -> bool {
-    ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"].iter().any(|kind| manifests::is_kind(document, kind))
+    ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
+        .iter()
+        .any(|kind| manifests::is_kind(document, kind))
 }
 
 /// MutatingAdmissionPolicy is served by default from 1.36 on, and a test may switch it off.
 async fn serves_mutating_policies(kubectl: &Kubectl) -> Result<bool> {
-    let resources = kubectl.run(["get", "--raw", "/apis/admissionregistration.k8s.io/v1"], "").await?.checked()?;
+    let resources = kubectl
+        .run(
+            ["get", "--raw", "/apis/admissionregistration.k8s.io/v1"],
+            "",
+        )
+        .await?
+        .checked()?;
     Ok(resources.stdout.contains("\"mutatingadmissionpolicies\""))
 }
 
@@ -106,21 +142,47 @@ async fn policies_in_force(kubectl: &Kubectl, mutating: bool) -> Result<()> {
             &json!({}),
         ));
     }
-    let policies = policies.concat().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n---\n");
-    kubectl.run(["apply", "--server-side", "-f", "-"], &policies).await?.checked()?;
+    let policies = policies
+        .concat()
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n---\n");
+    kubectl
+        .run(["apply", "--server-side", "-f", "-"], &policies)
+        .await?
+        .checked()?;
     let mut kinds = vec!["Validating"];
     kinds.extend(mutating.then_some("Mutating"));
     for kind in kinds {
-        wait_for(format!("{kind}AdmissionPolicy to be in force"), GENEROUS, || probe_seen(kubectl, kind)).await?;
+        wait_for(
+            format!("{kind}AdmissionPolicy to be in force"),
+            GENEROUS,
+            || probe_seen(kubectl, kind),
+        )
+        .await?;
     }
-    kubectl.run(["delete", "--wait=false", "-f", "-"], &policies).await?.checked().map(drop)
+    if mutating {
+        wait_for("an Instance to be given our finalizer", GENEROUS, || {
+            finalizer_given(kubectl)
+        })
+        .await?;
+    }
+    kubectl
+        .run(["delete", "--wait=false", "-f", "-"], &policies)
+        .await?
+        .checked()
+        .map(drop)
 }
 
 /// Tries to create the ConfigMap of one probe, without creating it.
 async fn probe_seen(kubectl: &Kubectl, kind: &str) -> Result<(), String> {
     let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": probe_name(kind), "namespace": SYSTEM_NAMESPACE}});
     let create = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
-    let output = kubectl.run(create, &object.to_string()).await.map_err(|error| error.to_string())?;
+    let output = kubectl
+        .run(create, &object.to_string())
+        .await
+        .map_err(|error| error.to_string())?;
     let answer = output.stdout + &output.stderr;
     if answer.contains("the probe is refused") || answer.contains("\"probe\": \"seen\"") {
         return Ok(());
@@ -128,12 +190,38 @@ async fn probe_seen(kubectl: &Kubectl, kind: &str) -> Result<(), String> {
     Err(answer)
 }
 
+/// For some seconds after a CRD is made, a mutating policy does not know its kind (and ours lets the object pass).
+async fn finalizer_given(kubectl: &Kubectl) -> Result<(), String> {
+    let object = json!({
+        "apiVersion": format!("{}/{}", names::GROUP, names::VERSION), "kind": "Instance",
+        "metadata": {"name": PROBE, "namespace": "default"},
+        "spec": {"flavor": "probe", "image": {"kind": "ClusterImage", "name": "probe"}},
+    });
+    let create = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
+    let output = kubectl
+        .run(create, &object.to_string())
+        .await
+        .map_err(|error| error.to_string())?;
+    if output
+        .stdout
+        .contains(&format!("\"{}\"", names::INSTANCE_FINALIZER))
+    {
+        Ok(())
+    } else {
+        Err(output.stdout + &output.stderr)
+    }
+}
+
 fn probe_name(kind: &str) -> String {
     format!("{PROBE}-{}", kind.to_lowercase())
 }
 
 /// A policy for the one ConfigMap of its name, and its binding.
-fn probe_policy(kind: &str, spec: &serde_json::Value, binding: &serde_json::Value) -> Vec<serde_json::Value> {
+fn probe_policy(
+    kind: &str,
+    spec: &serde_json::Value,
+    binding: &serde_json::Value,
+) -> Vec<serde_json::Value> {
     let name = probe_name(kind);
     let mut policy_spec = json!({
         "failurePolicy": "Fail",
@@ -162,36 +250,72 @@ fn probe_policy(kind: &str, spec: &serde_json::Value, binding: &serde_json::Valu
 pub(super) async fn create_node(client: &Client, node: &NodeOptions) -> Result<()> {
     let nodes: Api<KubeNode> = Api::all(client.clone());
     let mut labels: BTreeMap<String, String> = node.labels.iter().cloned().collect();
-    for (key, value) in [("kubernetes.io/hostname", node.name.as_str()), ("kubernetes.io/arch", "amd64"), ("kubernetes.io/os", "linux")] {
-        labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    for (key, value) in [
+        ("kubernetes.io/hostname", node.name.as_str()),
+        ("kubernetes.io/arch", "amd64"),
+        ("kubernetes.io/os", "linux"),
+    ] {
+        labels
+            .entry(key.to_owned())
+            .or_insert_with(|| value.to_owned());
     }
     let failed = || Error::api(format!("create the Node {}", node.name));
     let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": labels}});
-    let object: KubeNode = serde_json::from_value(object).map_err(|source| Error::Json { what: "a Node".to_owned(), source })?;
-    nodes.create(&PostParams::default(), &object).await.map_err(failed())?;
+    let object: KubeNode = serde_json::from_value(object).map_err(|source| Error::Json {
+        what: "a Node".to_owned(),
+        source,
+    })?;
+    nodes
+        .create(&PostParams::default(), &object)
+        .await
+        .map_err(failed())?;
     let untainted = Patch::Merge(json!({"spec": {"taints": null}}));
-    nodes.patch(&node.name, &PatchParams::default(), &untainted).await.map_err(failed())?;
+    nodes
+        .patch(&node.name, &PatchParams::default(), &untainted)
+        .await
+        .map_err(failed())?;
     let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Lab", "message": "made by the lab"}]}});
-    nodes.patch_status(&node.name, &PatchParams::default(), &Patch::Merge(ready)).await.map_err(failed())?;
+    nodes
+        .patch_status(&node.name, &PatchParams::default(), &Patch::Merge(ready))
+        .await
+        .map_err(failed())?;
     Ok(())
 }
 
 /// Writes the kubeconfig of a ServiceAccount in the system's namespace, its token in a file beside it.
-pub(super) async fn credentials(client: &Client, pki: &Pki, account: &str, node: Option<&str>, to: &Path) -> Result<()> {
+pub(super) async fn credentials(
+    client: &Client,
+    pki: &Pki,
+    account: &str,
+    node: Option<&str>,
+    to: &Path,
+) -> Result<()> {
     let token = token(client, account, node).await?;
     let token_file = to.with_extension("token");
     write_private(&token_file, &token)?;
-    kubeconfig::write(to, &kubeconfig::lab_server(), pki, &User::TokenFile(&token_file))
+    kubeconfig::write(
+        to,
+        &kubeconfig::lab_server(),
+        pki,
+        &User::TokenFile(&token_file),
+    )
 }
 
 /// A token of a ServiceAccount of the system's namespace, bound to a Node where one is named.
 pub(super) async fn token(client: &Client, account: &str, node: Option<&str>) -> Result<String> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
-    let failed = || Error::api(format!("get a token of the ServiceAccount {SYSTEM_NAMESPACE}/{account}"));
+    let failed = || {
+        Error::api(format!(
+            "get a token of the ServiceAccount {SYSTEM_NAMESPACE}/{account}"
+        ))
+    };
     let bound_object_ref = match node {
         None => None,
         Some(name) => {
-            let object = Api::<KubeNode>::all(client.clone()).get(name).await.map_err(failed())?;
+            let object = Api::<KubeNode>::all(client.clone())
+                .get(name)
+                .await
+                .map_err(failed())?;
             Some(BoundObjectReference {
                 api_version: Some("v1".to_owned()),
                 kind: Some("Node".to_owned()),
@@ -200,9 +324,24 @@ pub(super) async fn token(client: &Client, account: &str, node: Option<&str>) ->
             })
         }
     };
-    let spec = TokenRequestSpec { expiration_seconds: Some(TOKEN_SECONDS), bound_object_ref, ..TokenRequestSpec::default() };
-    let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
-    let answer = accounts.create_token_request(account, &PostParams::default(), &request).await;
-    let token = answer.map_err(failed())?.status.and_then(|status| status.token);
-    token.ok_or_else(|| Error::Missing { what: format!("the token of {account}"), remedy: "the API server gave an empty answer".to_owned() })
+    let spec = TokenRequestSpec {
+        expiration_seconds: Some(TOKEN_SECONDS),
+        bound_object_ref,
+        ..TokenRequestSpec::default()
+    };
+    let request = TokenRequest {
+        spec: Some(spec),
+        ..TokenRequest::default()
+    };
+    let answer = accounts
+        .create_token_request(account, &PostParams::default(), &request)
+        .await;
+    let token = answer
+        .map_err(failed())?
+        .status
+        .and_then(|status| status.token);
+    token.ok_or_else(|| Error::Missing {
+        what: format!("the token of {account}"),
+        remedy: "the API server gave an empty answer".to_owned(),
+    })
 }

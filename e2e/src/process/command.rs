@@ -40,8 +40,16 @@ impl Output {
         if self.success() {
             return Ok(self);
         }
-        let said = if self.stderr.trim().is_empty() { self.stdout } else { self.stderr };
-        Err(Error::Command { command: self.command, status: self.status.to_string(), stderr: said.trim_end().to_owned() })
+        let said = if self.stderr.trim().is_empty() {
+            self.stdout
+        } else {
+            self.stderr
+        };
+        Err(Error::Command {
+            command: self.command,
+            status: self.status.to_string(),
+            stderr: said.trim_end().to_owned(),
+        })
     }
 }
 
@@ -60,11 +68,20 @@ pub async fn run(command: Command, input: &str) -> Result<Output> {
 /// When it cannot be started, or takes longer than `limit`: then it is killed.
 pub async fn run_for(command: Command, input: &str, limit: Duration) -> Result<Output> {
     let line = line(&command);
-    let start = |source| Error::Start { program: line.clone(), source };
+    let start = |source| Error::Start {
+        program: line.clone(),
+        source,
+    };
     let mut command = tokio::process::Command::from(command);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let mut child = command.spawn().map_err(start)?;
-    let process = child.id().and_then(|pid| ProcessId::of(i32::try_from(pid).ok()?));
+    let process = child
+        .id()
+        .and_then(|pid| ProcessId::of(i32::try_from(pid).ok()?));
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not read its input, or has ended already, is none of our troubles.
         let _ = stdin.write_all(input.as_bytes()).await;
@@ -75,7 +92,10 @@ pub async fn run_for(command: Command, input: &str, limit: Duration) -> Result<O
         if let Some(process) = process {
             kill_all(process);
         }
-        return Err(Error::CommandTimeout { command: line, limit });
+        return Err(Error::CommandTimeout {
+            command: line,
+            limit,
+        });
     };
     let output = ended.map_err(start)?;
     Ok(Output {
@@ -88,9 +108,18 @@ pub async fn run_for(command: Command, input: &str, limit: Duration) -> Result<O
 
 /// The command line without the part that only enters namespaces.
 pub(super) fn line(command: &Command) -> String {
-    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).map(|w| w.to_string_lossy()).collect();
-    let own = words.iter().position(|w| w == "--").filter(|_| words.first().is_some_and(|w| w == "nsenter"));
-    words.get(own.map_or(0, |at| at + 1)..).unwrap_or_default().join(" ")
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|w| w.to_string_lossy())
+        .collect();
+    let own = words
+        .iter()
+        .position(|w| w == "--")
+        .filter(|_| words.first().is_some_and(|w| w == "nsenter"));
+    words
+        .get(own.map_or(0, |at| at + 1)..)
+        .unwrap_or_default()
+        .join(" ")
 }
 
 /// Kills a process and what it started: `nsenter` alone would leave the program that it wraps.
@@ -103,7 +132,10 @@ fn kill_all(process: ProcessId) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is wrong"
+)]
 mod tests {
     use super::*;
 
@@ -116,17 +148,36 @@ mod tests {
     #[tokio::test]
     async fn input_goes_in_and_output_comes_out() {
         let output = run(shell("cat; echo no >&2; exit 3"), "yes").await.unwrap();
-        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("yes", "no\n"));
+        assert_eq!(
+            (output.stdout.as_str(), output.stderr.as_str()),
+            ("yes", "no\n")
+        );
         let error = output.checked().unwrap_err().to_string();
-        assert!(error.contains("exit status: 3") && error.ends_with("no"), "{error}");
+        assert!(
+            error.contains("exit status: 3") && error.ends_with("no"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
     async fn what_takes_too_long_is_killed_with_its_children() {
         let marker = format!("86399.{}", std::process::id());
-        let error = run_for(shell(&format!("sleep {marker} & wait")), "", Duration::from_millis(300)).await.unwrap_err();
+        let error = run_for(
+            shell(&format!("sleep {marker} & wait")),
+            "",
+            Duration::from_millis(300),
+        )
+        .await
+        .unwrap_err();
         assert!(matches!(error, Error::CommandTimeout { .. }), "{error}");
-        let left = run(shell(&format!("sleep 0.2; grep -la '^sleep.{marker}' /proc/[0-9]*/cmdline")), "").await.unwrap();
+        let left = run(
+            shell(&format!(
+                "sleep 0.2; grep -la '^sleep.{marker}' /proc/[0-9]*/cmdline"
+            )),
+            "",
+        )
+        .await
+        .unwrap();
         assert_eq!(left.stdout, "");
     }
 }

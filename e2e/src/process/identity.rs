@@ -24,13 +24,17 @@ impl ProcessId {
     /// The process that has this id now, or none.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
-        Stat::read(pid).map(|stat| Self { pid, start_time: stat.start_time })
+        Stat::read(pid).map(|stat| Self {
+            pid,
+            start_time: stat.start_time,
+        })
     }
 
     /// Whether it runs. A process that has ended and was not waited for does not.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        Stat::read(self.pid).is_some_and(|s| s.start_time == self.start_time && !matches!(s.state, 'Z' | 'X'))
+        Stat::read(self.pid)
+            .is_some_and(|s| s.start_time == self.start_time && !matches!(s.state, 'Z' | 'X'))
     }
 
     /// Sends a signal; nothing happens when the process is gone.
@@ -43,22 +47,31 @@ impl ProcessId {
         }
         match kill(Pid::from_raw(self.pid), signal) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(source) => Err(Error::System { action: "signal a process", source }),
+            Err(source) => Err(Error::System {
+                action: "signal a process",
+                source,
+            }),
         }
     }
 
     /// The program's name, at most 15 bytes.
     #[must_use]
     pub fn name(self) -> String {
-        fs::read_to_string(format!("/proc/{}/comm", self.pid)).unwrap_or_default().trim_end().to_owned()
+        fs::read_to_string(format!("/proc/{}/comm", self.pid))
+            .unwrap_or_default()
+            .trim_end()
+            .to_owned()
     }
 
     /// Its children.
     #[must_use]
     pub fn children(self) -> Vec<Self> {
         let pid = self.pid;
-        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        list.split_whitespace().filter_map(|child| Self::of(child.parse().ok()?)).collect()
+        let list =
+            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        list.split_whitespace()
+            .filter_map(|child| Self::of(child.parse().ok()?))
+            .collect()
     }
 }
 
@@ -98,7 +111,10 @@ mod tests {
     fn another_process_with_the_same_id_is_not_the_same() {
         let me = ProcessId::of(i32::try_from(std::process::id()).unwrap_or_default());
         assert!(me.is_some_and(ProcessId::is_alive));
-        let other = me.map(|p| ProcessId { start_time: p.start_time + 1, ..p });
+        let other = me.map(|p| ProcessId {
+            start_time: p.start_time + 1,
+            ..p
+        });
         assert!(other.is_some_and(|p| !p.is_alive()));
     }
 }

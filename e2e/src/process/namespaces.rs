@@ -15,17 +15,26 @@ pub struct Namespaces {
 impl Namespaces {
     /// Those of a lab: processes, mounts and the control plane's network.
     pub(crate) fn lab(init: ProcessId) -> Self {
-        Self { target: init, kinds: &["--pid", "--mount", "--net"] }
+        Self {
+            target: init,
+            kinds: &["--pid", "--mount", "--net"],
+        }
     }
 
     /// A lab's processes and mounts, with the network of the machine: for the forwarder alone.
     pub(crate) fn lab_on_host_network(init: ProcessId) -> Self {
-        Self { target: init, kinds: &["--pid", "--mount"] }
+        Self {
+            target: init,
+            kinds: &["--pid", "--mount"],
+        }
     }
 
     /// Those of a node.
     pub(crate) fn node(holder: ProcessId) -> Self {
-        Self { target: holder, kinds: &["--pid", "--mount", "--net", "--uts"] }
+        Self {
+            target: holder,
+            kinds: &["--pid", "--mount", "--net", "--uts"],
+        }
     }
 
     /// The process whose namespaces they are.
@@ -38,7 +47,12 @@ impl Namespaces {
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg("--target").arg(self.target.pid.to_string()).args(self.kinds).arg("--").arg(program);
+        command
+            .arg("--target")
+            .arg(self.target.pid.to_string())
+            .args(self.kinds)
+            .arg("--")
+            .arg(program);
         command
     }
 

@@ -33,7 +33,12 @@ pub struct Launch {
 impl Launch {
     /// A program in some namespaces, with no arguments yet.
     pub fn new(namespaces: &Namespaces, program: impl Into<PathBuf>) -> Self {
-        Self { namespaces: namespaces.clone(), program: program.into(), args: Vec::new(), env: Vec::new() }
+        Self {
+            namespaces: namespaces.clone(),
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+        }
     }
 
     /// With more arguments.
@@ -76,7 +81,14 @@ impl Service {
     /// A service that is not started yet.
     #[must_use]
     pub fn new(name: impl Into<String>, log: impl Into<PathBuf>, launch: Launch) -> Self {
-        Self { name: name.into(), log: log.into(), state: Mutex::new(State { launch, running: None }) }
+        Self {
+            name: name.into(),
+            log: log.into(),
+            state: Mutex::new(State {
+                launch,
+                running: None,
+            }),
+        }
     }
 
     /// Its name in the lab.
@@ -94,7 +106,9 @@ impl Service {
     /// All that it wrote, over all its starts.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 
     /// Changes how it is started the next time.
@@ -121,7 +135,12 @@ impl Service {
     /// The process, while it runs.
     #[must_use]
     pub fn process(&self) -> Option<ProcessId> {
-        self.state.lock().running.as_ref().map(|r| r.process).filter(|p| p.is_alive())
+        self.state
+            .lock()
+            .running
+            .as_ref()
+            .map(|r| r.process)
+            .filter(|p| p.is_alive())
     }
 
     /// Whether it runs.
@@ -135,7 +154,8 @@ impl Service {
     /// # Errors
     /// When the kernel refuses.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.process().map_or(Ok(()), |process| process.signal(signal))
+        self.process()
+            .map_or(Ok(()), |process| process.signal(signal))
     }
 
     /// Kills it (SIGKILL) and waits until it is gone. What it started itself stays.
@@ -162,7 +182,11 @@ impl Service {
     /// # Errors
     /// With the end of its log.
     pub fn check(&self) -> Result<()> {
-        if self.is_running() { Ok(()) } else { Err(self.ended_early("not running")) }
+        if self.is_running() {
+            Ok(())
+        } else {
+            Err(self.ended_early("not running"))
+        }
     }
 
     /// Lets it run on without us; it ends with its lab.
@@ -172,7 +196,9 @@ impl Service {
 
     fn end(&self, signal: Signal, patience: Duration) -> Result<()> {
         let mut state = self.state.lock();
-        let Some(process) = state.running.as_ref().map(|r| r.process) else { return Ok(()) };
+        let Some(process) = state.running.as_ref().map(|r| r.process) else {
+            return Ok(());
+        };
         process.signal(signal)?;
         let end = Instant::now() + patience;
         while process.is_alive() {
@@ -191,9 +217,13 @@ impl Service {
 
     /// Waits for the wrapper of a program that has ended.
     fn reap(&self, state: &mut State) {
-        let Some(mut running) = state.running.take() else { return };
+        let Some(mut running) = state.running.take() else {
+            return;
+        };
         // nsenter stops itself when the program is stopped (SIGSTOP), and would never see its end.
-        if let Some(wrapper) = i32::try_from(running.wrapper.id()).ok().and_then(ProcessId::of)
+        if let Some(wrapper) = i32::try_from(running.wrapper.id())
+            .ok()
+            .and_then(ProcessId::of)
             && let Err(error) = wrapper.signal(Signal::SIGCONT)
         {
             tracing::warn!(service = self.name, %error, "cannot continue nsenter");
@@ -210,10 +240,16 @@ impl Service {
         let inner = launch.namespaces.command(&program);
         // A session of its own: the Ctrl-C of a terminal is for us, and we end what is ours.
         let mut command = Command::new("setsid");
-        command.arg(inner.get_program()).args(inner.get_args()).args(&launch.args);
+        command
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .args(&launch.args);
         command.envs(launch.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log).stderr(stderr);
-        let mut wrapper = command.spawn().map_err(|source| Error::Start { program: program.to_string(), source })?;
+        let mut wrapper = command.spawn().map_err(|source| Error::Start {
+            program: program.to_string(),
+            source,
+        })?;
         let process = self.behind(&mut wrapper)?;
         Ok(Running { wrapper, process })
     }
@@ -222,7 +258,11 @@ impl Service {
         if let Some(dir) = self.log.parent() {
             fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         }
-        OpenOptions::new().create(true).append(true).open(&self.log).map_err(Error::file("open", &self.log))
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .map_err(Error::file("open", &self.log))
     }
 
     /// Waits until the wrapper has become the program: `nsenter` forks, and the fork executes it.
@@ -233,8 +273,13 @@ impl Service {
             if let Ok(Some(status)) = wrapper.try_wait() {
                 return Err(self.ended_early(&status.to_string()));
             }
-            let children = ProcessId::of(wrapper_pid).map(ProcessId::children).unwrap_or_default();
-            if let Some(process) = children.first().filter(|p| !matches!(p.name().as_str(), "nsenter" | "setsid" | "")) {
+            let children = ProcessId::of(wrapper_pid)
+                .map(ProcessId::children)
+                .unwrap_or_default();
+            if let Some(process) = children
+                .first()
+                .filter(|p| !matches!(p.name().as_str(), "nsenter" | "setsid" | ""))
+            {
                 return Ok(*process);
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -243,7 +288,11 @@ impl Service {
     }
 
     fn ended_early(&self, status: &str) -> Error {
-        Error::EndedEarly { name: self.name.clone(), status: status.to_owned(), log: tail(&self.log(), 20) }
+        Error::EndedEarly {
+            name: self.name.clone(),
+            status: status.to_owned(),
+            log: tail(&self.log(), 20),
+        }
     }
 }
 
@@ -258,5 +307,7 @@ impl Drop for Service {
 /// The last lines of a text.
 fn tail(text: &str, lines: usize) -> String {
     let all: Vec<_> = text.lines().collect();
-    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+    all.get(all.len().saturating_sub(lines)..)
+        .unwrap_or_default()
+        .join("\n")
 }

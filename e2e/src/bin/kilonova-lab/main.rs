@@ -2,15 +2,11 @@
 
 mod demo;
 mod progress;
+mod quickstart;
 mod setup;
 mod up;
 
-use std::{
-    error::Error as _,
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{error::Error as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use kilonova_e2e::{build, lab};
@@ -80,7 +76,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
@@ -100,7 +99,12 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
     let done = |()| ExitCode::SUCCESS;
     match command {
         Command::Init { remove } => lab::run_init(&remove).map(done),
-        Command::Forward { listen, netns, to, report } => lab::run_forwarder(listen, &netns, to, &report).map(done),
+        Command::Forward {
+            listen,
+            netns,
+            to,
+            report,
+        } => lab::run_forwarder(listen, &netns, to, &report).map(done),
         Command::Serve { listen, dir } => lab::serve_forever(listen, dir).map(done),
         Command::Setup => setup::run(&Progress::new()).map(done),
         Command::Down => up::down(&Progress::new()).map(done),
@@ -117,8 +121,14 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
 
 /// Runs a task; Ctrl-C drops it, and what it has started ends with it.
 fn on_runtime(task: impl Future<Output = kilonova_e2e::Result<()>>) -> kilonova_e2e::Result<()> {
-    let start = |source| kilonova_e2e::Error::Start { program: "the runtime".to_owned(), source };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(start)?;
+    let start = |source| kilonova_e2e::Error::Start {
+        program: "the runtime".to_owned(),
+        source,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(start)?;
     runtime.block_on(async {
         tokio::select! {
             result = task => result,

@@ -24,7 +24,10 @@ struct Row {
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), rows: Mutex::default() }
+        Self {
+            start: Instant::now(),
+            rows: Mutex::default(),
+        }
     }
 
     /// One line.
@@ -32,35 +35,52 @@ impl Progress {
         println!("[{:6.1}s] {text}", self.start.elapsed().as_secs_f64());
     }
 
-    /// A headline, for a step that shows more than a line.
-    pub(crate) fn head(&self, text: &str) {
+    /// What a command printed, below a line that says which.
+    pub(crate) fn show(&self, what: &str, text: &str) {
         println!();
-        self.say(text);
+        self.say(what);
+        for line in text.lines() {
+            println!("  | {line}");
+        }
     }
 
-    /// Times a step.
+    /// Times a step; parts that are added meanwhile stand below it.
     pub(crate) async fn time<T>(&self, what: &str, work: impl Future<Output = T>) -> T {
         let start = Instant::now();
+        let row = self.add(what, Duration::ZERO, false);
         let result = work.await;
-        self.took(what, start.elapsed());
+        if let Some(row) = self.rows.lock().get_mut(row) {
+            row.took = start.elapsed();
+        }
         result
     }
 
-    /// A row of the table.
-    pub(crate) fn took(&self, what: &str, took: Duration) {
-        self.rows.lock().push(Row { what: what.to_owned(), took, part: false });
+    /// A part of the step that is being timed.
+    pub(crate) fn part(&self, what: &str, took: Duration) {
+        self.add(what, took, true);
     }
 
-    /// A row that is part of the one before it.
-    pub(crate) fn part_took(&self, what: &str, took: Duration) {
-        self.rows.lock().push(Row { what: what.to_owned(), took, part: true });
+    fn add(&self, what: &str, took: Duration, part: bool) -> usize {
+        let mut rows = self.rows.lock();
+        rows.push(Row {
+            what: what.to_owned(),
+            took,
+            part,
+        });
+        rows.len() - 1
     }
 
     /// The table of where the time went.
     pub(crate) fn table(&self) -> String {
-        let rows = self.rows.lock();
-        let line = |what: &str, took: Duration| format!("  {what:<44}{:>7.1} s\n", took.as_secs_f64());
-        let mut text: String = rows.iter().map(|row| line(&format!("{}{}", if row.part { "  · " } else { "" }, row.what), row.took)).collect();
+        let line =
+            |what: &str, took: Duration| format!("{what:<46}{:>6.1} s\n", took.as_secs_f64());
+        let row = |row: &Row| {
+            line(
+                &format!("{}{}", if row.part { "  · " } else { "" }, row.what),
+                row.took,
+            )
+        };
+        let mut text: String = self.rows.lock().iter().map(row).collect();
         text.push_str(&line("total", self.start.elapsed()));
         text
     }

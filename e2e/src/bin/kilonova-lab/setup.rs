@@ -71,7 +71,11 @@ fn preflight() -> Result<()> {
 }
 
 fn packages(progress: &Progress) -> Result<()> {
-    let missing: Vec<_> = PACKAGES.iter().copied().filter(|name| !is_installed(name)).collect();
+    let missing: Vec<_> = PACKAGES
+        .iter()
+        .copied()
+        .filter(|name| !is_installed(name))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -83,13 +87,20 @@ fn packages(progress: &Progress) -> Result<()> {
 
 fn is_installed(name: &str) -> bool {
     let mut query = Command::new("dpkg-query");
-    query.args(["--show", "--showformat", "${db:Status-Status}", name]).stderr(Stdio::null());
-    query.output().is_ok_and(|output| output.stdout == b"installed")
+    query
+        .args(["--show", "--showformat", "${db:Status-Status}", name])
+        .stderr(Stdio::null());
+    query
+        .output()
+        .is_ok_and(|output| output.stdout == b"installed")
 }
 
 fn apt(args: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+    command
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(Stdio::null());
     visible(&mut command)
 }
 
@@ -105,28 +116,57 @@ fn users(progress: &Progress) -> Result<()> {
     };
     make("group", "kvm", "groupadd", &["--system"])?;
     make("group", "libvirt-qemu", "groupadd", &["--system"])?;
-    let user = ["--system", "--gid", "kvm", "--groups", "libvirt-qemu", "--home-dir", "/var/lib/libvirt", "--no-create-home", "--shell", "/usr/sbin/nologin"];
+    let user = [
+        "--system",
+        "--gid",
+        "kvm",
+        "--groups",
+        "libvirt-qemu",
+        "--home-dir",
+        "/var/lib/libvirt",
+        "--no-create-home",
+        "--shell",
+        "/usr/sbin/nologin",
+    ];
     make("passwd", "libvirt-qemu", "useradd", &user)
 }
 
 fn exists(database: &str, name: &str) -> bool {
-    let status = Command::new("getent").args([database, name]).stdout(Stdio::null()).status();
+    let status = Command::new("getent")
+        .args([database, name])
+        .stdout(Stdio::null())
+        .status();
     status.is_ok_and(|status| status.success())
 }
 
 fn programs(progress: &Progress) -> Result<()> {
     progress.say("building kilonova-controllers and kilonova-agent (cargo build --release)");
     let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--release", "--quiet", "-p", "kilonova-controllers", "-p", "kilonova-agent"]);
+    cargo.args([
+        "build",
+        "--release",
+        "--quiet",
+        "-p",
+        "kilonova-controllers",
+        "-p",
+        "kilonova-agent",
+    ]);
     visible(cargo.current_dir(repo::root()))
 }
 
 /// Runs a command whose messages go where ours go.
 fn visible(command: &mut Command) -> Result<()> {
     let line = format!("{command:?}");
-    let status = command.status().map_err(|source| Error::Start { program: line.clone(), source })?;
+    let status = command.status().map_err(|source| Error::Start {
+        program: line.clone(),
+        source,
+    })?;
     if status.success() {
         return Ok(());
     }
-    Err(Error::Command { command: line, status: status.to_string(), stderr: "its messages are above".to_owned() })
+    Err(Error::Command {
+        command: line,
+        status: status.to_string(),
+        stderr: "its messages are above".to_owned(),
+    })
 }

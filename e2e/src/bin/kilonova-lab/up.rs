@@ -36,7 +36,11 @@ pub(crate) enum Came {
 
 /// The URL of the guest image, as nodes and controllers reach it.
 pub(crate) fn image_url() -> String {
-    format!("http://{}:{}/{IMAGE_FILE}", network::CONTROL_PLANE, network::IMAGE_PORT)
+    format!(
+        "http://{}:{}/{IMAGE_FILE}",
+        network::CONTROL_PLANE,
+        network::IMAGE_PORT
+    )
 }
 
 /// Starts the lab unless it runs and answers. What is there of one that does not is ended and removed first.
@@ -51,12 +55,15 @@ pub(crate) async fn up(progress: &Progress) -> Result<Came> {
     progress.say("starting etcd, kube-apiserver, kube-controller-manager, a node with libvirtd");
     let mut node = NodeOptions::new("node-1");
     "auto".clone_into(&mut node.virt_type);
-    let options = LabOptions { dir: Some(repo::up_dir()), ..LabOptions::new("up").node(node) };
+    let options = LabOptions {
+        dir: Some(repo::up_dir()),
+        ..LabOptions::new("up").node(node)
+    };
     let lab = Lab::start(options).await?;
     serve_image(&lab)?;
     leave_kubeconfig(&lab).await?;
     for (what, took) in lab.timings() {
-        progress.part_took(what, *took);
+        progress.part(what, *took);
     }
     lab.detach()?;
     tell(progress);
@@ -72,34 +79,63 @@ pub(crate) fn down(progress: &Progress) -> Result<()> {
 /// Runs a command on a node of the lab, its input and output being ours.
 pub(crate) fn exec(node: &str, command: &[String]) -> Result<ExitCode> {
     let dir = repo::up_dir();
-    let machines = Record::read(&dir)?.filter(Record::is_alive).map(|record| record.machines(&dir)).unwrap_or_default();
-    let missing = || Error::Missing { what: format!("the node {node}"), remedy: "run `make up`".to_owned() };
-    let machine = machines.iter().find(|m| m.name() == node).ok_or_else(missing)?;
+    let machines = Record::read(&dir)?
+        .filter(Record::is_alive)
+        .map(|record| record.machines(&dir))
+        .unwrap_or_default();
+    let missing = || Error::Missing {
+        what: format!("the node {node}"),
+        remedy: "run `make up`".to_owned(),
+    };
+    let machine = machines
+        .iter()
+        .find(|m| m.name() == node)
+        .ok_or_else(missing)?;
     let status = machine.command(command).status();
-    let status = status.map_err(|source| Error::Start { program: "nsenter".to_owned(), source })?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    let status = status.map_err(|source| Error::Start {
+        program: "nsenter".to_owned(),
+        source,
+    })?;
+    Ok(status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 async fn is_up() -> Result<bool> {
     let kubeconfig = repo::up_kubeconfig();
-    if !kubeconfig.is_file() || !Record::read(&repo::up_dir())?.is_some_and(|record| record.is_alive()) {
+    if !kubeconfig.is_file()
+        || !Record::read(&repo::up_dir())?.is_some_and(|record| record.is_alive())
+    {
         return Ok(false);
     }
     let client = lab::client_for(&kubeconfig, None).await?;
-    Ok(tokio::time::timeout(Duration::from_secs(5), lab::ready(&client)).await.is_ok_and(|answer| answer.is_ok()))
+    Ok(
+        tokio::time::timeout(Duration::from_secs(5), lab::ready(&client))
+            .await
+            .is_ok_and(|answer| answer.is_ok()),
+    )
 }
 
 fn tell(progress: &Progress) {
-    progress.say(&format!("export KUBECONFIG={}", repo::up_kubeconfig().display()));
+    progress.say(&format!(
+        "export KUBECONFIG={}",
+        repo::up_kubeconfig().display()
+    ));
     if which("kubectl").is_none() {
-        progress.say(&format!("export PATH={}:$PATH    # kubectl", repo::work().join("bin").display()));
+        progress.say(&format!(
+            "export PATH={}:$PATH    # kubectl",
+            repo::work().join("bin").display()
+        ));
     }
 }
 
 /// A program in PATH.
 fn which(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 /// Serves the guest image to nodes and controllers.
@@ -107,12 +143,25 @@ fn serve_image(lab: &Lab) -> Result<()> {
     let image = build::GuestImage::find()?;
     let dir = lab.dir().join("images");
     fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
-    std::os::unix::fs::symlink(&image.path, dir.join(IMAGE_FILE)).map_err(Error::file("create", dir.join(IMAGE_FILE)))?;
-    let missing = || Error::Missing { what: "kilonova-lab".to_owned(), remedy: "run `make build`".to_owned() };
+    std::os::unix::fs::symlink(&image.path, dir.join(IMAGE_FILE))
+        .map_err(Error::file("create", dir.join(IMAGE_FILE)))?;
+    let missing = || Error::Missing {
+        what: "kilonova-lab".to_owned(),
+        remedy: "run `make build`".to_owned(),
+    };
     let launch = Launch::new(lab.namespaces(), repo::lab_binary().ok_or_else(missing)?)
-        .args(["serve", "--listen", &format!("{}:{}", network::CONTROL_PLANE, network::IMAGE_PORT), "--dir"])
+        .args([
+            "serve",
+            "--listen",
+            &format!("{}:{}", network::CONTROL_PLANE, network::IMAGE_PORT),
+            "--dir",
+        ])
         .args([dir]);
-    let server = Service::new("image server", lab.dir().join("logs/image-server.log"), launch);
+    let server = Service::new(
+        "image server",
+        lab.dir().join("logs/image-server.log"),
+        launch,
+    );
     server.start()?;
     server.detach();
     Ok(())
@@ -120,9 +169,14 @@ fn serve_image(lab: &Lab) -> Result<()> {
 
 /// A kubeconfig that stands alone, for the user's own shell.
 async fn leave_kubeconfig(lab: &Lab) -> Result<()> {
-    let flat = lab.kubectl(["config", "view", "--raw", "--flatten"]).await?.checked()?;
+    let flat = lab
+        .kubectl(["config", "view", "--raw", "--flatten"])
+        .await?
+        .checked()?;
     lab::write_private(&repo::up_kubeconfig(), &flat.stdout)?;
-    build::ControlPlane::find()?.link_kubectl(&repo::work().join("bin")).map(drop)
+    build::ControlPlane::find()?
+        .link_kubectl(&repo::work().join("bin"))
+        .map(drop)
 }
 
 /// One at a time; the lock goes with the process, however it ends.
@@ -145,7 +199,10 @@ fn remove(progress: &Progress) -> Result<()> {
         progress.say("ending the lab and all that runs in it");
         end(&record)?;
     }
-    remove_if_there(fs::remove_file(repo::up_kubeconfig()), &repo::up_kubeconfig())?;
+    remove_if_there(
+        fs::remove_file(repo::up_kubeconfig()),
+        &repo::up_kubeconfig(),
+    )?;
     remove_if_there(fs::remove_dir_all(&dir), &dir)
 }
 
@@ -156,7 +213,11 @@ fn end(record: &Record) -> Result<()> {
     while record.init.is_alive() || record.launcher.is_alive() {
         if Instant::now() >= end {
             let last = format!("processes {} and {}", record.init.pid, record.launcher.pid);
-            return Err(Error::Timeout { what: "the lab to end".to_owned(), limit: PATIENCE, last });
+            return Err(Error::Timeout {
+                what: "the lab to end".to_owned(),
+                limit: PATIENCE,
+                last,
+            });
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -165,7 +226,9 @@ fn end(record: &Record) -> Result<()> {
 
 fn remove_if_there(result: io::Result<()>, path: &Path) -> Result<()> {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }

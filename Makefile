@@ -1,0 +1,60 @@
+# What people and CI call; the logic is in Rust (e2e/, the program kilonova-lab). All that is made goes to .kilonova
+# and target.
+
+LAB   := cargo run --release --quiet -p kilonova-e2e --bin kilonova-lab --
+CRDS  := charts/kilonova-crds/templates
+TOOLS := .kilonova/cache/tools
+# Labs side by side in the end-to-end tests: each is a control plane and its guests.
+E2E_THREADS ?= 2
+
+.PHONY: help preflight setup build up down demo test lint unit e2e bench crds
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+preflight:
+	@e2e/preflight.sh
+
+setup: preflight ## install packages, build everything; harmless when all is there
+	@$(LAB) setup
+
+build: ## the programs of the product, optimised
+	cargo build --release -p kilonova-controllers -p kilonova-agent
+
+up: setup ## start a control plane, a node, controllers and agent; leaves .kilonova/kubeconfig
+	@$(LAB) up
+
+down: ## end and remove what `make up` started
+	@$(LAB) down
+
+demo: preflight ## set up, start, boot an instance from examples/quickstart, show it, end
+	@$(LAB) demo $(DEMO_ARGS)
+
+test: setup lint unit e2e ## everything that can be tested
+
+lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- --deny warnings
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny --offline check --hide-inclusion-graph bans licenses sources
+	cargo run --quiet -p kilonova-crds --bin crdgen -- --check $(CRDS)
+	@test -z "$$(gofmt -l e2e/control-plane)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane; exit 1; }
+
+unit: ## tests that need nothing but cargo
+	cargo test --quiet --workspace --exclude kilonova-e2e
+	cargo test --quiet -p kilonova-e2e --lib --bins
+
+e2e: ## tests on real parts (root); one of them: make e2e TEST=name
+	cargo test -p kilonova-e2e --test '*' -- --test-threads=$(E2E_THREADS) $(TEST)
+
+bench: ## measurements, as ratios in one run
+	cargo bench --workspace
+
+crds: ## write the CRDs from crds/
+	cargo run --quiet -p kilonova-crds --bin crdgen -- $(CRDS)
+
+# cargo-deny of the machine, or one of our own (some minutes, once).
+$(TOOLS)/bin/cargo-deny:
+	@mkdir -p $(TOOLS)/bin
+	@if command -v cargo-deny > /dev/null; then ln -sf "$$(command -v cargo-deny)" $@; \
+	else echo "installing cargo-deny (once; minutes)"; cargo install cargo-deny --locked --quiet --root $(TOOLS); fi
