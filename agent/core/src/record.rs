@@ -74,7 +74,7 @@ pub struct InstanceFiles {
 /// A root disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskFile {
-    /// Size that the guest sees, in bytes.
+    /// Size that the guest sees, in bytes; 0 where its header cannot be read.
     pub virtual_size_bytes: u64,
     /// Space that it takes on the node, in bytes.
     pub allocated_bytes: u64,

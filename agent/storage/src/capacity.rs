@@ -14,7 +14,8 @@ pub struct Capacity {
 }
 
 pub(crate) fn of(path: &Path) -> Result<Capacity, Error> {
-    let stat = statvfs(path).map_err(|errno| Error::io("ask for the free space of", path)(errno.into()))?;
+    let stat = statvfs(path)
+        .map_err(|errno| Error::io("ask for the free space of", path)(errno.into()))?;
     let block = stat.fragment_size();
     Ok(Capacity {
         total: stat.blocks().saturating_mul(block),

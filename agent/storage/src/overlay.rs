@@ -19,6 +19,33 @@ pub(crate) fn inspect(path: &Path) -> Result<Option<DiskFile>, Error> {
         return Ok(None);
     };
     let metadata = file.metadata().map_err(Error::io("look at", path))?;
+    let allocated_bytes = metadata.blocks() * 512;
+    let (virtual_size_bytes, backing) = read_header(&file, path)?;
+    Ok(Some(DiskFile {
+        virtual_size_bytes,
+        allocated_bytes,
+        backing,
+    }))
+}
+
+/// As [`inspect`]; a disk whose header cannot be read is one of no size. One of them must not keep
+/// the others from being seen.
+pub(crate) fn observe(path: &Path) -> Result<Option<DiskFile>, Error> {
+    match inspect(path) {
+        Err(error @ Error::NoOverlay { .. }) => {
+            tracing::error!(%error, "a root disk cannot be read");
+            Ok(Some(DiskFile {
+                virtual_size_bytes: 0,
+                allocated_bytes: 0,
+                backing: None,
+            }))
+        }
+        other => other,
+    }
+}
+
+/// Virtual size in bytes, and the name of the image under it.
+fn read_header(file: &File, path: &Path) -> Result<(u64, Option<String>), Error> {
     let mut header = [0; 32];
     let no_overlay = || Error::NoOverlay {
         path: path.to_owned(),
@@ -41,11 +68,8 @@ pub(crate) fn inspect(path: &Path) -> Result<Option<DiskFile>, Error> {
         .map_err(|_| no_overlay())?;
     let name = String::from_utf8_lossy(&name).into_owned();
     let backing = Path::new(&name).file_name();
-    Ok(Some(DiskFile {
-        virtual_size_bytes: wide(size_high, size_low),
-        allocated_bytes: metadata.blocks() * 512,
-        backing: backing.map(|name| name.to_string_lossy().into_owned()),
-    }))
+    let backing = backing.map(|name| name.to_string_lossy().into_owned());
+    Ok((wide(size_high, size_low), backing))
 }
 
 fn number(bytes: &[u8]) -> Option<(u32, &[u8])> {

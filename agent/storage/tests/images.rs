@@ -25,7 +25,10 @@ async fn however_many_ask_it_comes_once() {
     assert_eq!(server.seen().len(), 1);
     let found = images.find(&request).await.unwrap().unwrap();
     assert_eq!(Some(&found), answers[0].as_ref().ok());
-    assert_eq!(node.cached(), [found.path.file_name().unwrap().to_str().unwrap()]);
+    assert_eq!(
+        node.cached(),
+        [found.path.file_name().unwrap().to_str().unwrap()]
+    );
 }
 
 #[tokio::test]
@@ -57,7 +60,10 @@ async fn says_how_far_it_is_and_stops_when_nobody_waits() {
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
     let (range, if_range) = &seen[1];
-    let from = range.as_ref().unwrap().trim_matches(|c: char| !c.is_ascii_digit());
+    let from = range
+        .as_ref()
+        .unwrap()
+        .trim_matches(|c: char| !c.is_ascii_digit());
     assert!(from.parse::<u64>().unwrap() > MIB, "{from}");
     assert_eq!(if_range.as_deref(), Some("\"v1\""));
 }
@@ -87,7 +93,11 @@ async fn goes_on_where_it_broke_off() {
     let image = images.ensure(&request).await.unwrap();
     assert_eq!(std::fs::read(image.path).unwrap(), file);
     let ranges: Vec<_> = server.seen().into_iter().map(|(range, _)| range).collect();
-    let expected = [None, Some(format!("bytes={first}-")), Some(format!("bytes={second}-"))];
+    let expected = [
+        None,
+        Some(format!("bytes={first}-")),
+        Some(format!("bytes={second}-")),
+    ];
     assert_eq!(ranges, expected);
     assert_eq!(node.cached().len(), 1);
 }
@@ -174,7 +184,9 @@ async fn what_is_no_harmless_image_is_thrown_away() {
     let (secret, path) = (secret.to_str().unwrap(), image.to_str().unwrap());
     support::run(
         "qemu-img",
-        &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", secret, path, "64M"],
+        &[
+            "create", "-q", "-f", "qcow2", "-F", "raw", "-b", secret, path, "64M",
+        ],
     );
     let attack = std::fs::read(&image).unwrap();
     support::run("qemu-img", &["create", "-q", "-f", "qcow2", path, "65M"]);
@@ -200,6 +212,7 @@ async fn a_file_far_larger_than_its_disk_is_not_fetched() {
     let request = request(&server.url, &sha256(b""));
     let error = node.storage.images().ensure(&request).await.unwrap_err();
     assert!(matches!(*error, ImageError::BadHeader { .. }), "{error:?}");
+    assert_eq!(node.cached(), [""; 0]);
 }
 
 #[tokio::test]
@@ -216,5 +229,6 @@ async fn says_what_the_server_said() {
     let nobody = request("http://127.0.0.1:1/image", &sha256(b"x"));
     let nobody = images.ensure(&nobody).await.unwrap_err();
     assert!(matches!(*nobody, ImageError::Unreachable(_)), "{nobody:?}");
+    assert_eq!(node.cached(), [""; 0]);
     images.ensure(&asked).await.unwrap();
 }

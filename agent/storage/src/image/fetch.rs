@@ -81,6 +81,9 @@ impl Fetch {
             answer => answer,
         };
         let download = download.map_err(|error| ImageError::before(error, part.length()))?;
+        let size = download.file_size.ok_or(FetchError::SizeUnknown);
+        let size = size.map_err(ImageError::Unreachable)?;
+        self.request.check_length(size)?;
         let origin = download.etag.clone().map(|etag| Origin {
             url: url.to_owned(),
             etag,
@@ -94,9 +97,6 @@ impl Fetch {
             Ok(part)
         })
         .await?;
-        let size = download.file_size.ok_or(FetchError::SizeUnknown);
-        let size = size.map_err(ImageError::Unreachable)?;
-        self.request.check_length(size)?;
         self.make_room(&part, size).await?;
         self.transfer(part, download, size).await
     }

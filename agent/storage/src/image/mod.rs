@@ -57,12 +57,7 @@ struct Download {
 }
 
 impl Images {
-    pub(crate) fn new(
-        root: PathBuf,
-        http: HttpSource,
-        instances: Instances,
-        bases: Bases,
-    ) -> Self {
+    pub(crate) fn new(root: PathBuf, http: HttpSource, instances: Instances, bases: Bases) -> Self {
         Self {
             root,
             http,

@@ -1,7 +1,7 @@
 //! A file on its way: its bytes so far, and their checksum. Blocking.
 
-use super::request::{CachedImage, Checksum, Hasher, ImageRequest};
 use super::ImageError;
+use super::request::{CachedImage, Checksum, Hasher, ImageRequest};
 use crate::{Error, files};
 use kilonova_common::image_header::{self, HEAD_BYTES};
 use serde::{Deserialize, Serialize};
@@ -83,7 +83,9 @@ impl Part {
 
     /// Throws its bytes away.
     pub(super) fn restart(&mut self, checksum: &Checksum) -> Result<(), Error> {
-        self.file.set_len(0).map_err(Error::io("empty", &self.path))?;
+        self.file
+            .set_len(0)
+            .map_err(Error::io("empty", &self.path))?;
         let start = self.file.seek(SeekFrom::Start(0));
         start.map_err(Error::io("rewind", &self.path))?;
         (self.length, self.hasher) = (0, checksum.hasher());
@@ -134,13 +136,31 @@ impl Part {
     }
 }
 
+impl Drop for Part {
+    /// An empty one leaves nothing behind.
+    fn drop(&mut self) {
+        if self.length > 0 {
+            return;
+        }
+        let removed = self.set_origin(None);
+        if let Err(error) = removed.and_then(|()| files::remove(&self.path)) {
+            tracing::debug!(%error, "remove an empty part");
+        }
+    }
+}
+
 /// Locks a part, one that still has its name once it is locked.
 fn lock(path: &Path) -> Result<File, Error> {
     let error = |operation| Error::io(operation, path);
     loop {
         let mut options = OpenOptions::new();
         // QEMU's user reads it one day; it is behind a directory that nobody can list.
-        options.read(true).write(true).create(true).truncate(false).mode(0o644);
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644);
         let file = options.open(path).map_err(error("open"))?;
         file.lock().map_err(error("lock"))?;
         let inode = file.metadata().map_err(error("look at"))?.ino();

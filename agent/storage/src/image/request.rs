@@ -76,10 +76,7 @@ impl ImageRequest {
             return Ok(());
         }
         Err(ImageError::BadHeader {
-            message: format!(
-                "it has {length} bytes, for a disk of {}",
-                self.virtual_size
-            ),
+            message: format!("it has {length} bytes, for a disk of {}", self.virtual_size),
         })
     }
 
@@ -217,7 +214,10 @@ mod tests {
     #[test]
     fn hashes() {
         for (name, expected) in [
-            ("sha256", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (
+                "sha256",
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
             (
                 "sha512",
                 "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\

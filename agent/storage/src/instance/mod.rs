@@ -67,7 +67,7 @@ impl Instances {
     /// What there is of all instances.
     ///
     /// # Errors
-    /// When a directory or a disk cannot be read.
+    /// When a directory cannot be read.
     pub async fn list(&self) -> Result<Vec<InstanceFiles>, Error> {
         let instances = self.clone();
         files::blocking(move || {
@@ -81,7 +81,7 @@ impl Instances {
     /// What there is of one instance; `None` where there is no directory.
     ///
     /// # Errors
-    /// When the directory or the disk cannot be read.
+    /// When the directory cannot be read.
     pub async fn get(&self, uuid: &str) -> Result<Option<InstanceFiles>, Error> {
         let (instances, uuid) = (self.clone(), uuid.to_owned());
         files::blocking(move || instances.observe(&uuid)).await
@@ -202,7 +202,7 @@ impl Instances {
         Ok(Some(InstanceFiles {
             uuid: uuid.to_owned(),
             record: read_record(&directory.join(RECORD))?,
-            disk: overlay::inspect(&directory.join(DISK))?,
+            disk: overlay::observe(&directory.join(DISK))?,
             config_drive: config_drive::digest(&directory.join(CONFIG_DRIVE))?,
         }))
     }

@@ -1,6 +1,11 @@
 //! What these tests share: a state directory, images made by `qemu-img`, and a server of them that
 //! can misbehave.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, reason = "tests, each using a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests, each using a part"
+)]
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -88,7 +93,10 @@ pub fn qcow2(mib: u64) -> Vec<u8> {
     let image = directory.path().join("image");
     run("truncate", &["-s", "64M", raw]);
     let convert = ["convert", "-f", "raw", "-O", "qcow2", raw];
-    run("qemu-img", &[&convert[..], &[image.to_str().unwrap()]].concat());
+    run(
+        "qemu-img",
+        &[&convert[..], &[image.to_str().unwrap()]].concat(),
+    );
     std::fs::read(image).unwrap()
 }
 
@@ -172,7 +180,10 @@ async fn serve(State(state): State<Arc<Served>>, headers: HeaderMap) -> Response
     let (file, etag) = state.file.lock().unwrap().clone();
     if let Answer::Status(status) = answer {
         let status = StatusCode::from_u16(status).unwrap();
-        return Response::builder().status(status).body(Body::empty()).unwrap();
+        return Response::builder()
+            .status(status)
+            .body(Body::empty())
+            .unwrap();
     }
     let fresh = if_range.is_none_or(|tag| tag == etag) && !matches!(answer, Answer::Whole);
     let from = range.filter(|_| fresh).map_or(0, |range| {
@@ -203,9 +214,9 @@ fn body(file: Bytes, answer: Answer) -> Body {
         stream::iter([Ok::<_, std::io::Error>(file)])
     };
     match answer {
-        Answer::Well | Answer::Whole | Answer::Status(_) => {
-            Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>)))
-        }
+        Answer::Well | Answer::Whole | Answer::Status(_) => Body::from_stream(stream::iter(
+            pieces.into_iter().map(Ok::<_, std::io::Error>),
+        )),
         Answer::Break(count) => {
             // A moment between the two, or the bytes are lost with the connection.
             let broken = stream::once(async {
