@@ -8,7 +8,10 @@ use kilonova_crds::node::{
     Disposition, DomainGuest, DomainImage, DomainInstance, DomainPort, DomainSpec, RootDisk,
     SegmentNetwork, SegmentSpec, SegmentSubnet,
 };
-use kilonova_crds::v1alpha1::{BoundImage, BoundInterface, Instance, Network, Subnet};
+use kilonova_crds::v1alpha1::{
+    BoundAddress, BoundImage, BoundInterface, ImageFormat, Instance, InstanceSpec, Network, Orphan,
+    OrphanPort, Power, RestartPolicy, Subnet,
+};
 
 /// The Domain that a bound Instance needs, with disposition Run. `None`: it is not bound (a
 /// binding is whole or none).
@@ -66,6 +69,53 @@ fn port(interface: BoundInterface) -> DomainPort {
         mac: interface.mac,
         ips: interface.ips,
         segment: interface.network_uid,
+    }
+}
+
+/// A Domain for an orphan whose Instance is being deleted without a binding: what the orphan said
+/// of itself. Of use only with the order to purge it; nothing could be made from it.
+#[must_use]
+pub fn orphan_spec(orphan: &Orphan) -> DomainSpec {
+    let bound_address = |ip: &String| BoundAddress {
+        ip: ip.clone(),
+        prefix_length: 0,
+        gateway: None,
+    };
+    let port = |(index, port): (usize, &OrphanPort)| DomainPort {
+        name: format!("eth{index}"),
+        mac: port.mac.clone(),
+        ips: port.ips.iter().map(bound_address).collect(),
+        segment: port.network_uid.clone(),
+    };
+    DomainSpec {
+        instance: DomainInstance {
+            namespace: orphan.namespace.clone(),
+            namespace_uid: orphan.namespace_uid.clone(),
+            name: orphan.name.clone(),
+            uid: orphan.uid.clone(),
+        },
+        uuid: orphan.uuid.clone(),
+        vcpus: orphan.claim.vcpus,
+        memory: orphan.claim.memory.clone(),
+        disk: orphan.claim.disk.clone(),
+        image: DomainImage {
+            url: String::new(),
+            checksum: String::new(),
+            format: ImageFormat::Qcow2,
+            virtual_size: orphan.claim.disk.clone(),
+        },
+        root_disk: RootDisk::Existing,
+        ports: orphan.ports.iter().enumerate().map(port).collect(),
+        guest: DomainGuest {
+            hostname: orphan.name.clone(),
+            public_keys: Vec::new(),
+            user_data: None,
+        },
+        power: Power::Off,
+        restart_policy: RestartPolicy::Never,
+        termination_grace_period_seconds: InstanceSpec::DEFAULT_GRACE_SECONDS,
+        disposition: Disposition::Run,
+        forfeited: false,
     }
 }
 

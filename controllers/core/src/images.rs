@@ -73,9 +73,15 @@ fn read(declared: ImageFormat, found: ImageFormat, size: u64) -> (Option<Quantit
         return (None, Verdict::stalled("FormatMismatch", message));
     }
     if size == 0 {
-        return (None, Verdict::stalled("HeaderRefused", "the disk in it has no size"));
+        return (
+            None,
+            Verdict::stalled("HeaderRefused", "the disk in it has no size"),
+        );
     }
-    (Some(Quantity::from_bytes(size)), Verdict::ready(HEADER_READ))
+    (
+        Some(Quantity::from_bytes(size)),
+        Verdict::ready(HEADER_READ),
+    )
 }
 
 #[cfg(test)]
@@ -93,9 +99,15 @@ mod tests {
 
     fn reason(header: &Header) -> (String, bool) {
         let status = image_status(&spec(), 1, None, Some(header), Timestamp::UNIX_EPOCH);
-        assert_eq!(status.virtual_size.is_some(), is_true(&status.conditions, types::READY));
+        assert_eq!(
+            status.virtual_size.is_some(),
+            is_true(&status.conditions, types::READY)
+        );
         let ready = find(&status.conditions, types::READY).unwrap();
-        (ready.reason.clone(), is_true(&status.conditions, types::STALLED))
+        (
+            ready.reason.clone(),
+            is_true(&status.conditions, types::STALLED),
+        )
     }
 
     fn read(format: ImageFormat, virtual_size: u64) -> Header {
@@ -111,8 +123,16 @@ mod tests {
             (read(ImageFormat::Qcow2, 1), "HeaderRead", false),
             (read(ImageFormat::Qcow2, 0), "HeaderRefused", true),
             (read(ImageFormat::Raw, 1), "FormatMismatch", true),
-            (Header::Refused("backing file".into()), "HeaderRefused", true),
-            (Header::Unreachable("404".into()), "SourceUnreachable", false),
+            (
+                Header::Refused("backing file".into()),
+                "HeaderRefused",
+                true,
+            ),
+            (
+                Header::Unreachable("404".into()),
+                "SourceUnreachable",
+                false,
+            ),
         ] {
             assert_eq!(reason(&header), (want.to_owned(), stalled), "{header:?}");
         }

@@ -92,7 +92,8 @@ mod tests {
     use proptest::prelude::*;
 
     // Made with ssh-keygen for this test; the fingerprint is what `ssh-keygen -l` printed.
-    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEv3v8I45Z9zaUHsubBjSYLo99PvVwZP5qhvUk9ke44r ops";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEv3v8I45Z9zaUHsubBjSYLo99PvVwZP5qhvUk9ke44r ops";
     const FINGERPRINT: &str = "SHA256:O630R6g2LV/Tfjc08zWfCcJlyRAEyVJ7f7Y8lPLMxHs";
 
     #[test]
@@ -106,7 +107,11 @@ mod tests {
         let refused = fingerprint(&other);
         assert!(matches!(refused, Err(KeyError::Type { .. })), "{refused:?}");
         let blob = STANDARD.decode(KEY.split(' ').nth(1).unwrap()).unwrap();
-        for broken in [&blob[..blob.len() - 1], &blob[..15], &[&blob[..], b"x"].concat()] {
+        for broken in [
+            &blob[..blob.len() - 1],
+            &blob[..15],
+            &[&blob[..], b"x"].concat(),
+        ] {
             let text = format!("ssh-ed25519 {}", STANDARD.encode(broken));
             assert_eq!(fingerprint(&text), Err(KeyError::Length));
         }
@@ -124,7 +129,10 @@ mod tests {
         key_pair.status = Some(first.clone());
         let later = Timestamp::from_second(9).unwrap();
         assert_eq!(key_pair_status(&key_pair, later), first);
-        assert!(kilonova_crds::condition::is_true(&first.conditions, "Ready"));
+        assert!(kilonova_crds::condition::is_true(
+            &first.conditions,
+            "Ready"
+        ));
     }
 
     proptest! {

@@ -6,9 +6,7 @@ use crate::key::has_finalizer;
 use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
 use kilonova_crds::names::NETWORK_FINALIZER;
-use kilonova_crds::v1alpha1::{
-    Network, NetworkClass, NetworkSpec, NetworkStatus, SegmentStatus,
-};
+use kilonova_crds::v1alpha1::{Network, NetworkClass, NetworkSpec, NetworkStatus, SegmentStatus};
 
 /// The status. A segment that was chosen stays, whatever becomes of the class. `in_use`:
 /// `Cluster::network_in_use` or a Segment object of it.

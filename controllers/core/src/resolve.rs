@@ -180,10 +180,7 @@ fn flavor_suffices(
     Ok(())
 }
 
-fn interface<'a>(
-    inputs: &Inputs<'a>,
-    spec: &'a Interface,
-) -> Result<WantedInterface<'a>, Wait> {
+fn interface<'a>(inputs: &Inputs<'a>, spec: &'a Interface) -> Result<WantedInterface<'a>, Wait> {
     let network = NetworkView::new(inputs, &spec.network)?;
     let mac = spec.mac.as_ref().map(|text| {
         text.parse().map_err(|_| Wait::AddressOutside {

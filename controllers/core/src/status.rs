@@ -280,9 +280,7 @@ fn kept_conditions(input: &StatusInput<'_>, previous: &InstanceStatus) -> Vec<Co
     let of = |type_: &str| {
         let last = find(&previous.conditions, type_);
         let last = last.filter(|_| previous.node_name.is_none()).cloned();
-        last.unwrap_or_else(|| {
-            condition(type_, ConditionStatus::Unknown, "Pending", "", input.now)
-        })
+        last.unwrap_or_else(|| condition(type_, ConditionStatus::Unknown, "Pending", "", input.now))
     };
     vec![
         of(types::SCHEDULED),

@@ -96,7 +96,9 @@ impl Cluster {
         let fixed = interface.spec.ips.as_deref().unwrap_or_default();
         let has = |ip: &&String| {
             let ip: Option<IpAddr> = ip.parse().ok();
-            siblings.iter().any(|p| p.ips.iter().any(|i| Some(*i) == ip))
+            siblings
+                .iter()
+                .any(|p| p.ips.iter().any(|i| Some(*i) == ip))
         };
         if let Some(twice) = fixed.iter().find(has) {
             return Err(Wait::AddressOutside {
@@ -215,7 +217,12 @@ impl Cluster {
     fn port_fault(&self, owner: &str, port: &NamedPort) -> Option<BindingFault> {
         let world = &self.world;
         let better = |other: &str| world.is_realised(other) || other < owner;
-        let taken = |ip: &&IpAddr| world.addresses.others(&port.network, **ip, owner).any(better);
+        let taken = |ip: &&IpAddr| {
+            world
+                .addresses
+                .others(&port.network, **ip, owner)
+                .any(better)
+        };
         if let Some(ip) = port.ips.iter().find(taken) {
             return Some(BindingFault::Address(*ip));
         }

@@ -91,7 +91,9 @@ pub fn by_domain(domain: &Domain) -> Option<Named> {
 pub fn current_outcome(domain: &Domain) -> Option<Outcome> {
     let status = domain.status.as_ref()?;
     let generation = domain.metadata.generation.unwrap_or_default();
-    status.outcome.filter(|_| status.observed_generation == generation)
+    status
+        .outcome
+        .filter(|_| status.observed_generation == generation)
 }
 
 /// What an orphan names.

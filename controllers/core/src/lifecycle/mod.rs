@@ -4,11 +4,15 @@
 //! something is absent: a Purge is ordered because the Instance's deletion was seen, because the
 //! node refused it before it had a disk, or because an abandoned Domain's retention has passed.
 
-use crate::binding::Binding;
-use crate::cluster::BindingFault;
+mod deleting;
+mod gone;
+mod living;
+
+use crate::cluster::{BindingFault, current_outcome};
 use crate::wait::Wait;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kilonova_crds::node::{Domain, DomainSpec};
+use kilonova_crds::names::ABANDONED_ANNOTATION;
+use kilonova_crds::node::{Disposition, Domain, DomainSpec, Outcome};
 use kilonova_crds::v1alpha1::{Instance, Orphan};
 
 /// A Domain and where it is.
@@ -48,7 +52,8 @@ pub struct Facts<'a> {
     pub namespace_uid: &'a str,
     /// Its Domains in all node namespaces.
     pub domains: Vec<DomainAt<'a>>,
-    /// Orphans that may be its (`Cluster::orphans_for`).
+    /// Orphans that may be its (`Cluster::orphans_for`); each stands for a libvirt domain that no
+    /// Domain object names.
     pub orphans: Vec<OrphanAt<'a>>,
     /// False while the Instance is older than the leader's start and not every live Hypervisor has
     /// reported its orphans since.
@@ -164,9 +169,68 @@ pub enum WriteReason {
     Duplicate,
 }
 
-/// The next action.
+/// The next action. [`Action::Nothing`] and [`Action::Wait`] end the sequence until a fact changes.
 #[must_use]
 pub fn plan(facts: &Facts<'_>) -> Action {
-    let _ = (facts, std::marker::PhantomData::<Binding>);
-    todo!()
+    match facts.instance {
+        None => gone::plan(facts),
+        Some(instance) if instance.metadata.deletion_timestamp.is_some() => {
+            deleting::plan(facts, instance)
+        }
+        Some(instance) => living::plan(facts, instance),
+    }
 }
+
+impl<'a> Facts<'a> {
+    fn domain_on(&self, node: &str) -> Option<&'a Domain> {
+        let mut domains = self.domains.iter();
+        domains.find(|at| at.node == node).map(|at| at.domain)
+    }
+
+    fn node(&self, node: &str) -> NodeFacts {
+        (self.node)(node)
+    }
+
+    /// Waits for a node to carry out a Purge.
+    fn purging(&self, node: &str) -> Action {
+        let node_name = node.to_owned();
+        Action::Wait(if self.node(node).ready {
+            Pause::Purging(node_name)
+        } else {
+            Pause::PurgeSilent(node_name)
+        })
+    }
+}
+
+/// Whether the agent says that nothing of it is left.
+fn is_purged(domain: &Domain) -> bool {
+    domain.spec.disposition == Disposition::Purge
+        && current_outcome(domain) == Some(Outcome::Purged)
+}
+
+/// When the Domain was found abandoned.
+fn abandoned_at(domain: &Domain) -> Option<Timestamp> {
+    let annotations = domain.metadata.annotations.as_ref()?;
+    annotations.get(ABANDONED_ANNOTATION)?.parse().ok()
+}
+
+/// The existing Domain with another disposition; forfeited too, where its node was declared gone.
+fn dispose(
+    at: &DomainAt<'_>,
+    why: WriteReason,
+    disposition: Disposition,
+    forfeited: bool,
+) -> DomainWrite {
+    let mut spec = at.domain.spec.clone();
+    spec.disposition = disposition;
+    spec.forfeited |= forfeited;
+    DomainWrite {
+        node: at.node.to_owned(),
+        why,
+        spec: Box::new(spec),
+        abandoned_at: abandoned_at(at.domain),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,9 @@ pub fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
 
 /// Whether the labels have all that are wanted.
 pub fn contains(labels: &Labels, wanted: &Labels) -> bool {
-    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+    wanted
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
 }
 
 /// Whether a Node with those labels matches any of the terms.
@@ -46,7 +48,12 @@ pub fn node_term(term: &NodeSelectorTerm, labels: &Labels) -> bool {
 fn node_requirement(requirement: &NodeRequirement, labels: &Labels) -> bool {
     let value = labels.get(&requirement.key);
     let number = || value.and_then(|v| v.parse::<i64>().ok());
-    let bound = || requirement.values.first().and_then(|v| v.parse::<i64>().ok());
+    let bound = || {
+        requirement
+            .values
+            .first()
+            .and_then(|v| v.parse::<i64>().ok())
+    };
     match requirement.operator {
         NodeOperator::In => value.is_some_and(|v| requirement.values.contains(v)),
         NodeOperator::NotIn => !value.is_some_and(|v| requirement.values.contains(v)),
@@ -99,12 +106,30 @@ mod tests {
             (json!({}), true),
             (json!({"matchLabels": {"app": "web"}}), true),
             (json!({"matchLabels": {"app": "web", "tier": "2"}}), false),
-            (json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["db", "web"]}]}), true),
-            (json!({"matchExpressions": [{"key": "x", "operator": "In", "values": ["web"]}]}), false),
-            (json!({"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["web"]}]}), true),
-            (json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}), false),
-            (json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}), true),
-            (json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}), false),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["db", "web"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "x", "operator": "In", "values": ["web"]}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["web"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}),
+                false,
+            ),
         ] {
             let parsed = serde_json::from_value(selector.clone()).unwrap();
             assert_eq!(selects(&parsed, &web), matches, "{selector}");
@@ -116,11 +141,26 @@ mod tests {
         let node = labels(json!({"zone": "a", "gen": "7", "odd": "x"}));
         for (terms, matches) in [
             (json!([{"matchExpressions": []}]), false),
-            (json!([{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}, {"matchExpressions": [{"key": "gen", "operator": "Gt", "values": ["6"]}]}]), true),
-            (json!([{"matchExpressions": [{"key": "gen", "operator": "Gt", "values": ["7"]}]}]), false),
-            (json!([{"matchExpressions": [{"key": "gen", "operator": "Lt", "values": ["8"]}, {"key": "zone", "operator": "NotIn", "values": ["b"]}]}]), true),
-            (json!([{"matchExpressions": [{"key": "odd", "operator": "Lt", "values": ["8"]}]}]), false),
-            (json!([{"matchExpressions": [{"key": "none", "operator": "Gt", "values": ["-1"]}]}]), false),
+            (
+                json!([{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}, {"matchExpressions": [{"key": "gen", "operator": "Gt", "values": ["6"]}]}]),
+                true,
+            ),
+            (
+                json!([{"matchExpressions": [{"key": "gen", "operator": "Gt", "values": ["7"]}]}]),
+                false,
+            ),
+            (
+                json!([{"matchExpressions": [{"key": "gen", "operator": "Lt", "values": ["8"]}, {"key": "zone", "operator": "NotIn", "values": ["b"]}]}]),
+                true,
+            ),
+            (
+                json!([{"matchExpressions": [{"key": "odd", "operator": "Lt", "values": ["8"]}]}]),
+                false,
+            ),
+            (
+                json!([{"matchExpressions": [{"key": "none", "operator": "Gt", "values": ["-1"]}]}]),
+                false,
+            ),
         ] {
             let parsed = serde_json::from_value(json!({"nodeSelectorTerms": terms})).unwrap();
             assert_eq!(node_selected(&parsed, &node), matches, "{terms}");
@@ -141,8 +181,14 @@ mod tests {
             (json!({"key": "k", "value": "v"}), true),
             (json!({"key": "k", "value": "w"}), false),
             (json!({"key": "k"}), false),
-            (json!({"key": "k", "value": "v", "effect": "NoSchedule"}), true),
-            (json!({"key": "k", "value": "v", "effect": "NoExecute"}), false),
+            (
+                json!({"key": "k", "value": "v", "effect": "NoSchedule"}),
+                true,
+            ),
+            (
+                json!({"key": "k", "value": "v", "effect": "NoExecute"}),
+                false,
+            ),
         ] {
             let parsed: Toleration = serde_json::from_value(toleration.clone()).unwrap();
             assert_eq!(tolerated(&taint, &[parsed]), bears, "{toleration}");
