@@ -1,2 +1,52 @@
-//! skeleton
-fn main() {}
+//! `kilonova-controllers`: decides and dispatches, behind one leader.
+//!
+//! A change that a watch delivers goes into the [`world`], which says what must be looked at
+//! because of it; the [`queue`] gives that to a worker; [`reconcile`] asks the pure core what
+//! follows and has it done by [`write`], whose answers go back into the world. Only the leader does
+//! any of it.
+
+mod cache;
+mod cli;
+mod context;
+mod events;
+mod health;
+mod lead;
+mod leader;
+mod metrics;
+mod queue;
+mod reconcile;
+mod run;
+mod world;
+mod write;
+
+use clap::Parser;
+use cli::Cli;
+use kilonova_common::telemetry;
+use std::process::ExitCode;
+use tracing::{error, info};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    kilonova_common::tls::install_provider();
+    if let Err(error) = telemetry::init(cli.log_format, "info") {
+        eprintln!("cannot start logging: {error}");
+        return ExitCode::FAILURE;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run::run(cli)),
+        Err(error) => Err(run::RunError::Runtime(error)),
+    };
+    match result {
+        Ok(()) => {
+            info!("ended");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            error!(error = telemetry::chain(&error), "ending");
+            ExitCode::FAILURE
+        }
+    }
+}

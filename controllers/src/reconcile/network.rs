@@ -1,0 +1,53 @@
+//! A Network: its status, and its finalizer while something names its segment.
+
+use super::{Outcome, ReconcileError};
+use crate::context::Context;
+use crate::world::{Now, Work};
+use crate::write::WriteError;
+use kilonova_controllers_core::key::ObjectKey;
+use kilonova_controllers_core::networks::{FinalizerAction, finalizer};
+use kilonova_crds::Network;
+use kilonova_crds::names::NETWORK_FINALIZER;
+
+/// Looks at that Network.
+pub async fn look(
+    context: &Context,
+    work: &Work,
+    key: &ObjectKey,
+) -> Result<Outcome, ReconcileError> {
+    let facts = context.world.lock().network_facts(key, Now::get());
+    let Some((network, status, in_use)) = facts else {
+        return Ok(Outcome::Settled);
+    };
+    let writer = &context.writer;
+    let (what, result) = match finalizer(&network, in_use) {
+        FinalizerAction::Add => (
+            "add the finalizer",
+            writer.add_finalizer(&*network, NETWORK_FINALIZER).await,
+        ),
+        FinalizerAction::Remove => (
+            "remove the finalizer",
+            writer.remove_finalizer(&*network, NETWORK_FINALIZER).await,
+        ),
+        FinalizerAction::Nothing if network.status.as_ref() == Some(&status) => {
+            return Ok(Outcome::Settled);
+        }
+        FinalizerAction::Nothing => ("write the status", writer.status(&*network, &status).await),
+    };
+    match result {
+        Ok(written) => {
+            if written.metadata.deletion_timestamp.is_none() {
+                context.written(written, work);
+                // A finalizer first, then the status.
+                context.queue.add(work.clone());
+            }
+            Ok(Outcome::Settled)
+        }
+        Err(WriteError::Gone(_)) => Ok(Outcome::Settled),
+        Err(error) => {
+            let read = context.refresh::<Network>(&key.namespace, &key.name, work);
+            read.await.map_err(ReconcileError::reading("the Network"))?;
+            Err(ReconcileError::writing(what)(error))
+        }
+    }
+}
