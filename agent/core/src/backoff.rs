@@ -24,8 +24,8 @@ impl Backoff {
     pub const fn restarts() -> Self {
         Self::new(
             Duration::from_secs(10),
-            Duration::from_secs(300),
-            Duration::from_secs(600),
+            Duration::from_mins(5),
+            Duration::from_mins(10),
         )
     }
 
@@ -34,8 +34,8 @@ impl Backoff {
     pub const fn failures() -> Self {
         Self::new(
             Duration::from_secs(1),
-            Duration::from_secs(60),
-            Duration::from_secs(600),
+            Duration::from_mins(1),
+            Duration::from_mins(10),
         )
     }
 

@@ -3,9 +3,15 @@
 //! Nothing here runs, reads a clock, or knows libvirt, netlink, files or Kubernetes' client.
 
 pub mod backoff;
+pub mod definition;
+pub mod desired;
 pub mod guest;
 pub mod network;
 pub mod observed;
 pub mod owner;
+pub mod plan;
+pub mod power;
+pub mod reason;
 pub mod record;
+pub mod steps;
 pub mod xml;
