@@ -6,7 +6,8 @@ use std::{sync::OnceLock, thread};
 
 use axum::http::Request;
 use kilonova_crds::{
-    ClusterImage, Domain, Flavor, Hypervisor, Image, Instance, KeyPair, Network, NetworkClass, Segment,
+    ClusterImage, Domain, Flavor, Hypervisor, Image, Instance, KeyPair, Network, NetworkClass,
+    Segment,
 };
 use kilonova_e2e::lab::{Lab, LabOptions};
 use kube::{Client, Resource};
@@ -18,8 +19,13 @@ pub fn lab() -> &'static Lab {
     LAB.get_or_init(|| {
         // On a thread of its own: the first test that comes here is inside a runtime already.
         let start = || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            runtime.block_on(Lab::start(LabOptions::new("api").controllers(0))).unwrap()
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime
+                .block_on(Lab::start(LabOptions::new("api").controllers(0)))
+                .unwrap()
         };
         thread::spawn(start).join().unwrap()
     })
@@ -32,20 +38,67 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// A request with a JSON body (`Value::Null`: none). A PATCH is a merge patch, or an apply where the path has a
-/// field manager.
-pub async fn ask(client: &Client, method: &str, path: &str, body: &Value) -> Result<Value, Refusal> {
-    let content = match method {
-        "PATCH" if path.contains("fieldManager=") => "application/apply-patch+yaml",
-        "PATCH" => "application/merge-patch+json",
-        _ => "application/json",
-    };
-    let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    let request = Request::builder().method(method).uri(path).header("Content-Type", content).body(bytes).unwrap();
-    match client.request::<Value>(request).await {
-        Ok(answer) => Ok(answer),
-        Err(kube::Error::Api(status)) => Err(Refusal { code: status.code, message: status.message }),
-        Err(error) => panic!("{method} {path}: {error}"),
+/// Somebody who asks the API server for something.
+pub struct Asker(pub Client);
+
+impl Asker {
+    pub async fn get(&self, path: &str) -> Result<Value, Refusal> {
+        self.ask("GET", path, Vec::new()).await
+    }
+    pub async fn delete(&self, path: &str) -> Result<Value, Refusal> {
+        self.ask("DELETE", path, Vec::new()).await
+    }
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
+        self.ask("POST", path, body.to_string().into_bytes()).await
+    }
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
+        self.ask("PUT", path, body.to_string().into_bytes()).await
+    }
+    /// A merge patch, or an apply where the path has a field manager.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
+        self.ask("PATCH", path, body.to_string().into_bytes()).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Value, Refusal> {
+        let content = match method {
+            "PATCH" if path.contains("fieldManager=") => "application/apply-patch+yaml",
+            "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Content-Type", content);
+        match self.0.request::<Value>(request.body(body).unwrap()).await {
+            Ok(answer) => Ok(answer),
+            Err(kube::Error::Api(status)) => Err(Refusal {
+                code: status.code,
+                message: status.message,
+            }),
+            Err(error) => panic!("{method} {path}: {error}"),
+        }
+    }
+}
+
+/// What an answer must be.
+pub trait Answer {
+    /// A refusal with this HTTP status that says this.
+    fn refused(self, code: u16, says: &str);
+    /// RBAC says no: nobody looks at what was to be written.
+    fn no_right(self);
+}
+
+impl Answer for Result<Value, Refusal> {
+    #[track_caller]
+    fn refused(self, code: u16, says: &str) {
+        match self {
+            Err(refusal) if refusal.code == code && refusal.message.contains(says) => {}
+            other => panic!("must be refused ({code} {says}); the answer was {other:?}"),
+        }
+    }
+    #[track_caller]
+    fn no_right(self) {
+        self.refused(403, " cannot ");
     }
 }
 
@@ -72,11 +125,20 @@ pub fn collection(kind: &str, namespace: &str) -> String {
 /// A good object of each kind, with every part that a rule looks at.
 pub fn good(kind: &str) -> Value {
     let (group, spec) = match kind {
-        "Flavor" => ("kilonova.dev", json!({"vcpus": 1, "memory": "256Mi", "disk": "1Gi"})),
+        "Flavor" => (
+            "kilonova.dev",
+            json!({"vcpus": 1, "memory": "256Mi", "disk": "1Gi"}),
+        ),
         "NetworkClass" => ("kilonova.dev", json!({"type": "local", "mtu": 1500})),
         "Image" | "ClusterImage" => ("kilonova.dev", image()),
-        "Hypervisor" => ("kilonova.dev", json!({"overcommit": {"cpu": "4.0"}, "reserved": {"memory": "512Mi"}})),
-        "Network" => ("kilonova.dev", json!({"class": "local", "routed": true, "dhcp": true, "subnets": [subnet()]})),
+        "Hypervisor" => (
+            "kilonova.dev",
+            json!({"overcommit": {"cpu": "4.0"}, "reserved": {"memory": "512Mi"}}),
+        ),
+        "Network" => (
+            "kilonova.dev",
+            json!({"class": "local", "routed": true, "dhcp": true, "subnets": [subnet()]}),
+        ),
         "KeyPair" => ("kilonova.dev", json!({"publicKey": PUBLIC_KEY})),
         "Instance" => ("kilonova.dev", instance()),
         "Domain" => ("node.kilonova.dev", domain()),
@@ -87,7 +149,8 @@ pub fn good(kind: &str) -> Value {
 }
 
 /// A public key; nobody has the private one.
-pub const PUBLIC_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk4bW9ja2tleW1vY2trZXltb2Nra2V5bW9ja2tl ops@example";
+pub const PUBLIC_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk4bW9ja2tleW1vY2trZXltb2Nra2V5bW9ja2tl ops@example";
 
 pub fn subnet() -> Value {
     json!({"cidr": "10.0.0.0/24", "gateway": "10.0.0.1", "ranges": ["10.0.0.10-10.0.0.200", "10.0.0.9-10.0.0.9"],
@@ -154,7 +217,9 @@ pub fn change(object: &mut Value, patch: &Value) {
     if !object.is_object() {
         *object = json!({});
     }
-    let Value::Object(fields) = object else { return };
+    let Value::Object(fields) = object else {
+        return;
+    };
     for (key, value) in changes {
         if value.is_null() {
             fields.remove(key);

@@ -4,11 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
-use kube::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    api_common::ask,
+    api_common::Asker,
     world::{NAMESPACE_1, NAMESPACE_2, world},
 };
 
@@ -17,7 +16,11 @@ const HIDDEN: [(&str, &str, &str); 10] = [
     ("", "users", "impersonate"),
     ("", "groups", "impersonate"),
     ("", "serviceaccounts", "impersonate"),
-    ("authentication.k8s.io", "userextras/authentication.kubernetes.io/node-name", "impersonate"),
+    (
+        "authentication.k8s.io",
+        "userextras/authentication.kubernetes.io/node-name",
+        "impersonate",
+    ),
     ("rbac.authorization.k8s.io", "clusterroles", "bind"),
     ("rbac.authorization.k8s.io", "clusterroles", "escalate"),
     ("rbac.authorization.k8s.io", "roles", "bind"),
@@ -30,7 +33,12 @@ const HIDDEN: [(&str, &str, &str); 10] = [
 const CONCURRENCY: usize = 64;
 
 /// Names that roles of ours name.
-const NAMES: [&str; 4] = ["", "kilonova-node", "kilonova-agent", "kilonova-controllers"];
+const NAMES: [&str; 4] = [
+    "",
+    "kilonova-node",
+    "kilonova-agent",
+    "kilonova-controllers",
+];
 
 /// Where a right holds.
 #[derive(Clone, Copy, PartialEq)]
@@ -43,33 +51,105 @@ enum Place {
 use Place::{Everywhere, Own};
 
 /// A right: resource and group, verbs, where, and the one name that it is for (empty: every name).
-type Right = (&'static str, &'static str, &'static [&'static str], Place, &'static str);
+type Right = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    Place,
+    &'static str,
+);
 
-/// What Kubernetes gives everybody who has a token of a ServiceAccount.
+/// What Kubernetes gives everybody who has a token of a `ServiceAccount`.
 const EVERYBODY: &[Right] = &[
-    ("authorization.k8s.io", "selfsubjectaccessreviews", &["create"], Everywhere, ""),
-    ("authorization.k8s.io", "selfsubjectrulesreviews", &["create"], Everywhere, ""),
-    ("authentication.k8s.io", "selfsubjectreviews", &["create"], Everywhere, ""),
+    (
+        "authorization.k8s.io",
+        "selfsubjectaccessreviews",
+        &["create"],
+        Everywhere,
+        "",
+    ),
+    (
+        "authorization.k8s.io",
+        "selfsubjectrulesreviews",
+        &["create"],
+        Everywhere,
+        "",
+    ),
+    (
+        "authentication.k8s.io",
+        "selfsubjectreviews",
+        &["create"],
+        Everywhere,
+        "",
+    ),
 ];
 
 /// The token of the agent's pod. Policies narrow each to the agent's own node.
 const AGENT: &[Right] = &[
-    ("kilonova.dev", "hypervisors", &["get", "create", "patch"], Everywhere, ""),
-    ("kilonova.dev", "hypervisors/status", &["patch"], Everywhere, ""),
-    ("", "serviceaccounts/token", &["create"], Everywhere, "kilonova-node"),
+    (
+        "kilonova.dev",
+        "hypervisors",
+        &["get", "create", "patch"],
+        Everywhere,
+        "",
+    ),
+    (
+        "kilonova.dev",
+        "hypervisors/status",
+        &["patch"],
+        Everywhere,
+        "",
+    ),
+    (
+        "",
+        "serviceaccounts/token",
+        &["create"],
+        Everywhere,
+        "kilonova-node",
+    ),
 ];
 
 /// The token of the node namespace.
 const NODE: &[Right] = &[
-    ("node.kilonova.dev", "domains", &["get", "list", "watch"], Own, ""),
-    ("node.kilonova.dev", "segments", &["get", "list", "watch"], Own, ""),
-    ("node.kilonova.dev", "domains/status", &["update", "patch"], Own, ""),
-    ("node.kilonova.dev", "segments/status", &["update", "patch"], Own, ""),
+    (
+        "node.kilonova.dev",
+        "domains",
+        &["get", "list", "watch"],
+        Own,
+        "",
+    ),
+    (
+        "node.kilonova.dev",
+        "segments",
+        &["get", "list", "watch"],
+        Own,
+        "",
+    ),
+    (
+        "node.kilonova.dev",
+        "domains/status",
+        &["update", "patch"],
+        Own,
+        "",
+    ),
+    (
+        "node.kilonova.dev",
+        "segments/status",
+        &["update", "patch"],
+        Own,
+        "",
+    ),
     ("", "secrets", &["get", "list", "watch"], Own, ""),
     // A Namespace is "in" itself: this is its own Namespace object only.
     ("", "namespaces", &["get"], Own, ""),
     ("coordination.k8s.io", "leases", &["create"], Own, ""),
-    ("coordination.k8s.io", "leases", &["get", "update", "patch"], Own, "kilonova-agent"),
+    (
+        "coordination.k8s.io",
+        "leases",
+        &["get", "update", "patch"],
+        Own,
+        "kilonova-agent",
+    ),
 ];
 
 /// One question to the authorizer.
@@ -93,34 +173,57 @@ impl Question {
         })
     }
 
-    async fn is_allowed(&self, client: &Client) -> bool {
-        let (resource, subresource) = self.resource.split_once('/').unwrap_or((&self.resource, ""));
+    async fn is_allowed(&self, client: &Asker) -> bool {
+        let (resource, subresource) = self
+            .resource
+            .split_once('/')
+            .unwrap_or((&self.resource, ""));
         let attributes = json!({"group": self.group, "resource": resource, "subresource": subresource, "verb": self.verb,
             "namespace": self.namespace, "name": self.name});
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes}});
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        ask(client, "POST", path, &review).await.unwrap()["status"]["allowed"] == true
+        client.post(path, &review).await.unwrap()["status"]["allowed"] == true
     }
 }
 
 /// Every resource, subresources too, with its verbs; and the hidden ones.
-async fn discovered(client: &Client) -> BTreeMap<(String, String), BTreeSet<String>> {
+async fn discovered(client: &Asker) -> BTreeMap<(String, String), BTreeSet<String>> {
     let mut found: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
-    let groups = ask(client, "GET", "/apis", &Value::Null).await.unwrap();
-    let versions = groups["groups"].as_array().unwrap().iter().flat_map(|group| group["versions"].as_array().unwrap());
-    let paths = versions.map(|version| format!("/apis/{}", version["groupVersion"].as_str().unwrap()));
+    let groups = client.get("/apis").await.unwrap();
+    let versions = groups["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["versions"].as_array().unwrap());
+    let paths =
+        versions.map(|version| format!("/apis/{}", version["groupVersion"].as_str().unwrap()));
     for path in paths.chain(["/api/v1".to_owned()]) {
-        let list = ask(client, "GET", &path, &Value::Null).await.unwrap();
+        let list = client.get(&path).await.unwrap();
         let group_version = list["groupVersion"].as_str().unwrap();
-        let group = group_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let group = group_version
+            .rsplit_once('/')
+            .map_or("", |(group, _)| group);
         for resource in list["resources"].as_array().unwrap() {
-            let verbs = resource["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap().to_owned());
-            found.entry((group.to_owned(), resource["name"].as_str().unwrap().to_owned())).or_default().extend(verbs);
+            let verbs = resource["verbs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|verb| verb.as_str().unwrap().to_owned());
+            found
+                .entry((
+                    group.to_owned(),
+                    resource["name"].as_str().unwrap().to_owned(),
+                ))
+                .or_default()
+                .extend(verbs);
         }
     }
     for (group, resource, verb) in HIDDEN {
-        found.entry((group.to_owned(), resource.to_owned())).or_default().insert(verb.to_owned());
+        found
+            .entry((group.to_owned(), resource.to_owned()))
+            .or_default()
+            .insert(verb.to_owned());
     }
     found
 }
@@ -128,41 +231,63 @@ async fn discovered(client: &Client) -> BTreeMap<(String, String), BTreeSet<Stri
 fn questions(resources: &BTreeMap<(String, String), BTreeSet<String>>) -> Vec<Question> {
     let mut questions = Vec::new();
     for ((group, resource), verbs) in resources {
-        for (verb, namespace) in verbs.iter().flat_map(|verb| ["", NAMESPACE_1, NAMESPACE_2, "shop", "kilonova-system"].map(|ns| (verb, ns))) {
+        for (verb, namespace) in verbs.iter().flat_map(|verb| {
+            ["", NAMESPACE_1, NAMESPACE_2, "shop", "kilonova-system"].map(|ns| (verb, ns))
+        }) {
             // Lists and creations have no name.
-            let named = !matches!(verb.as_str(), "list" | "watch" | "deletecollection") && !namespace.is_empty();
-            questions.extend(NAMES.iter().filter(|name| named || name.is_empty()).map(|name| Question {
-                group: group.clone(),
-                resource: resource.clone(),
-                verb: verb.clone(),
-                namespace: namespace.to_owned(),
-                name,
-            }));
+            let named = !matches!(verb.as_str(), "list" | "watch" | "deletecollection")
+                && !namespace.is_empty();
+            questions.extend(
+                NAMES
+                    .iter()
+                    .filter(|name| named || name.is_empty())
+                    .map(|name| Question {
+                        group: group.clone(),
+                        resource: resource.clone(),
+                        verb: verb.clone(),
+                        namespace: namespace.to_owned(),
+                        name,
+                    }),
+            );
         }
     }
     questions
 }
 
 /// The questions whose answer is not what is written down.
-async fn surprises(client: &Client, questions: &[Question], rights: &[&[Right]]) -> Vec<String> {
+async fn surprises(client: &Asker, questions: &[Question], rights: &[&[Right]]) -> Vec<String> {
     let rights = rights.concat();
-    let answers = stream::iter(questions).map(|question| async move { (question, question.is_allowed(client).await) });
+    let answers = stream::iter(questions)
+        .map(|question| async move { (question, question.is_allowed(client).await) });
     let surprise = |(question, allowed): (&Question, bool)| {
         let written = question.is_allowed_by(&rights);
-        (written != allowed).then(|| format!("written: {written}, allowed: {allowed}: {question:?}"))
+        (written != allowed)
+            .then(|| format!("written: {written}, allowed: {allowed}: {question:?}"))
     };
-    answers.buffer_unordered(CONCURRENCY).filter_map(|answer| std::future::ready(surprise(answer))).collect().await
+    answers
+        .buffer_unordered(CONCURRENCY)
+        .filter_map(|answer| std::future::ready(surprise(answer)))
+        .collect()
+        .await
 }
 
 #[tokio::test]
 async fn the_agents_tokens_have_the_written_rights_and_no_other() {
     let world = world();
     let questions = questions(&discovered(&world.admin().await).await);
-    assert!(questions.len() > 5000, "discovery is complete: {}", questions.len());
+    assert!(
+        questions.len() > 5000,
+        "discovery is complete: {}",
+        questions.len()
+    );
     let (agent, node) = (world.agent().await, world.node().await);
     let surprises = [
         surprises(&agent, &questions, &[EVERYBODY, AGENT]).await,
         surprises(&node, &questions, &[EVERYBODY, NODE]).await,
     ];
-    assert!(surprises.iter().all(Vec::is_empty), "{} questions: {surprises:#?}", questions.len());
+    assert!(
+        surprises.iter().all(Vec::is_empty),
+        "{} questions: {surprises:#?}",
+        questions.len()
+    );
 }

@@ -1,15 +1,13 @@
 //! Everybody who asks the API server for something, each with a real token: two agents, the controllers, a tenant,
 //! operators.
-#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::{sync::OnceLock, thread};
 
 use kilonova_crds::names::{LEADER_ANNOTATION, node_namespace};
 use kilonova_e2e::{lab::Lab, repo};
-use kube::Client;
 use serde_json::{Value, json};
 
-use crate::api_common::{ask, lab};
+use crate::api_common::{Asker, lab};
 
 /// The node namespace of `node-1`.
 pub const NAMESPACE_1: &str = "kilonova-node-node-1";
@@ -36,30 +34,51 @@ pub fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         let lab = lab();
-        let make = move || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(World::make(lab));
+        let make = move || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(World::make(lab))
+        };
         thread::spawn(make).join().unwrap()
     })
 }
 
 impl World {
     async fn make(lab: &'static Lab) -> Self {
-        let admin = lab.client().await.unwrap();
+        let admin = Asker(lab.client().await.unwrap());
         let mut uids = Vec::new();
         for node in ["node-1", "node-2"] {
             let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}});
-            let node = ask(&admin, "POST", "/api/v1/nodes", &object).await.unwrap();
+            let node = admin.post("/api/v1/nodes", &object).await.unwrap();
             uids.push(node["metadata"]["uid"].clone());
         }
         let bound = |kind: &str, name: &str, uid: &Value| json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": uid});
-        let pod = ask(&admin, "POST", &format!("/api/v1/namespaces/{SYSTEM}/pods"), &agent_pod()).await.unwrap();
+        let pod = admin
+            .post(&format!("/api/v1/namespaces/{SYSTEM}/pods"), &agent_pod())
+            .await
+            .unwrap();
         let controllers = token(&admin, SYSTEM, "kilonova-controllers", Value::Null).await;
-        let agent = token(&admin, SYSTEM, "kilonova-agent", bound("Node", "node-1", &uids[0])).await;
-        make_node_namespaces(&lab.client_with_token(&controllers).await.unwrap()).await;
+        let agent = token(
+            &admin,
+            SYSTEM,
+            "kilonova-agent",
+            bound("Node", "node-1", &uids[0]),
+        )
+        .await;
+        make_node_namespaces(&Asker(lab.client_with_token(&controllers).await.unwrap())).await;
         make_people(&admin).await;
-        let as_agent = lab.client_with_token(&agent).await.unwrap();
+        let as_agent = Asker(lab.client_with_token(&agent).await.unwrap());
         Self {
             lab,
-            agent_in_a_pod: token(&admin, SYSTEM, "kilonova-agent", bound("Pod", "agent", &pod["metadata"]["uid"])).await,
+            agent_in_a_pod: token(
+                &admin,
+                SYSTEM,
+                "kilonova-agent",
+                bound("Pod", "agent", &pod["metadata"]["uid"]),
+            )
+            .await,
             agent_without_node: token(&admin, SYSTEM, "kilonova-agent", Value::Null).await,
             node: token(&as_agent, NAMESPACE_1, "kilonova-node", Value::Null).await,
             tenant: token(&admin, "shop", "tenant", Value::Null).await,
@@ -70,51 +89,58 @@ impl World {
         }
     }
 
-    async fn with(&self, token: &str) -> Client {
-        self.lab.client_with_token(token).await.unwrap()
+    async fn with(&self, token: &str) -> Asker {
+        Asker(self.lab.client_with_token(token).await.unwrap())
     }
     /// A cluster-admin.
-    pub async fn admin(&self) -> Client {
-        self.lab.client().await.unwrap()
+    pub async fn admin(&self) -> Asker {
+        Asker(self.lab.client().await.unwrap())
     }
-    /// The agent on `node-1`, with the token of its ServiceAccount bound to the Node.
-    pub async fn agent(&self) -> Client {
+    /// The agent on `node-1`, with the token of its `ServiceAccount` bound to the Node.
+    pub async fn agent(&self) -> Asker {
         self.with(&self.agent).await
     }
-    /// The same, its token bound to a pod on the Node: as a DaemonSet has it.
-    pub async fn agent_in_a_pod(&self) -> Client {
+    /// The same, its token bound to a pod on the Node: as a `DaemonSet` has it.
+    pub async fn agent_in_a_pod(&self) -> Asker {
         self.with(&self.agent_in_a_pod).await
     }
-    /// A token of the agent's ServiceAccount that is bound to nothing.
-    pub async fn agent_without_node(&self) -> Client {
+    /// A token of the agent's `ServiceAccount` that is bound to nothing.
+    pub async fn agent_without_node(&self) -> Asker {
         self.with(&self.agent_without_node).await
     }
     /// The agent on `node-1`, with the token of its node namespace.
-    pub async fn node(&self) -> Client {
+    pub async fn node(&self) -> Asker {
         self.with(&self.node).await
     }
     /// The controllers.
-    pub async fn controllers(&self) -> Client {
+    pub async fn controllers(&self) -> Asker {
         self.with(&self.controllers).await
     }
     /// Somebody with a Role of nothing but stars in the namespace `shop`.
-    pub async fn tenant(&self) -> Client {
+    pub async fn tenant(&self) -> Asker {
         self.with(&self.tenant).await
     }
     /// Somebody with every right on our objects and on namespaces, but not the override.
-    pub async fn operator(&self) -> Client {
+    pub async fn operator(&self) -> Asker {
         self.with(&self.operator).await
     }
     /// The same, with the override.
-    pub async fn repairer(&self) -> Client {
+    pub async fn repairer(&self) -> Asker {
         self.with(&self.repairer).await
     }
 
     /// Applies the chart's mutating policy.
     pub async fn install_mutating_policy(&self) {
         let file = repo::root().join("charts/kilonova/templates/mutating.yaml");
-        let text = std::fs::read_to_string(file).unwrap().replace("{{ .Release.Namespace }}", SYSTEM);
-        self.lab.kubectl_with(["apply", "--server-side", "-f", "-"], &text).await.unwrap().checked().unwrap();
+        let text = std::fs::read_to_string(file)
+            .unwrap()
+            .replace("{{ .Release.Namespace }}", SYSTEM);
+        self.lab
+            .kubectl_with(["apply", "--server-side", "-f", "-"], &text)
+            .await
+            .unwrap()
+            .checked()
+            .unwrap();
     }
 }
 
@@ -134,13 +160,13 @@ pub fn fenced(mut object: Value, transition: &str) -> Value {
     object
 }
 
-async fn token(client: &Client, namespace: &str, account: &str, bound: Value) -> String {
+async fn token(client: &Asker, namespace: &str, account: &str, bound: Value) -> String {
     let mut request = token_request();
     if !bound.is_null() {
         request["spec"]["boundObjectRef"] = bound;
     }
     let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-    let answer = ask(client, "POST", &path, &request).await.unwrap();
+    let answer = client.post(&path, &request).await.unwrap();
     answer["status"]["token"].as_str().unwrap().to_owned()
 }
 
@@ -152,24 +178,42 @@ fn agent_pod() -> Value {
 }
 
 /// What the controllers make for each node, made by their own token.
-async fn make_node_namespaces(controllers: &Client) {
+async fn make_node_namespaces(controllers: &Asker) {
     let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "kilonova-controllers"},
         "spec": {"holderIdentity": "test", "leaseTransitions": 7}});
-    ask(controllers, "POST", &format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases"), &lease).await.unwrap();
+    controllers
+        .post(
+            &format!("/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases"),
+            &lease,
+        )
+        .await
+        .unwrap();
     for node in ["node-1", "node-2"] {
         let name = node_namespace(node);
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
             "labels": {"kilonova.dev/node-namespace": ""},
             "annotations": {"kilonova.dev/node": node, "kilonova.dev/cluster-id": "test"}}});
-        ask(controllers, "POST", "/api/v1/namespaces", &namespace).await.unwrap();
+        controllers
+            .post("/api/v1/namespaces", &namespace)
+            .await
+            .unwrap();
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "kilonova-node"}});
-        ask(controllers, "POST", &format!("/api/v1/namespaces/{name}/serviceaccounts"), &account).await.unwrap();
+        controllers
+            .post(
+                &format!("/api/v1/namespaces/{name}/serviceaccounts"),
+                &account,
+            )
+            .await
+            .unwrap();
         let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{name}/rolebindings");
-        ask(controllers, "POST", &path, &role_binding("kilonova-node", &name)).await.unwrap();
+        controllers
+            .post(&path, &role_binding("kilonova-node", &name))
+            .await
+            .unwrap();
     }
 }
 
-/// The RoleBinding of a node namespace.
+/// The `RoleBinding` of a node namespace.
 pub fn role_binding(account: &str, namespace: &str) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "kilonova-node"},
@@ -178,41 +222,70 @@ pub fn role_binding(account: &str, namespace: &str) -> Value {
     })
 }
 
-async fn make_people(admin: &Client) {
+async fn make_people(admin: &Asker) {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
-    ask(admin, "POST", "/api/v1/namespaces", &namespace).await.unwrap();
-    for (namespace, name) in [("shop", "tenant"), ("shop", "kilonova-node"), (SYSTEM, "operator"), (SYSTEM, "repairer")] {
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
-        ask(admin, "POST", &format!("/api/v1/namespaces/{namespace}/serviceaccounts"), &account).await.unwrap();
+    admin.post("/api/v1/namespaces", &namespace).await.unwrap();
+    for (namespace, name) in [
+        ("shop", "tenant"),
+        ("shop", "kilonova-node"),
+        (SYSTEM, "operator"),
+        (SYSTEM, "repairer"),
+    ] {
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+        admin
+            .post(
+                &format!("/api/v1/namespaces/{namespace}/serviceaccounts"),
+                &account,
+            )
+            .await
+            .unwrap();
     }
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
-    let object = |kind: &str, name: &str| {
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name}})
-    };
+    let object = |kind: &str, name: &str| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name}});
     let mut role = object("Role", "stars");
     role["rules"] = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
-    ask(admin, "POST", &format!("{rbac}/namespaces/shop/roles"), &role).await.unwrap();
+    admin
+        .post(&format!("{rbac}/namespaces/shop/roles"), &role)
+        .await
+        .unwrap();
     let bind = |kind: &str, name: &str, role: (&str, &str), accounts: &[(&str, &str)]| {
         let mut binding = object(kind, name);
-        binding["roleRef"] = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": role.0, "name": role.1});
+        binding["roleRef"] =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": role.0, "name": role.1});
         let subject = |(namespace, name): &(&str, &str)| json!({"kind": "ServiceAccount", "namespace": namespace, "name": name});
         binding["subjects"] = accounts.iter().map(subject).collect();
         binding
     };
-    let stars = bind("RoleBinding", "stars", ("Role", "stars"), &[("shop", "tenant")]);
-    ask(admin, "POST", &format!("{rbac}/namespaces/shop/rolebindings"), &stars).await.unwrap();
+    let stars = bind(
+        "RoleBinding",
+        "stars",
+        ("Role", "stars"),
+        &[("shop", "tenant")],
+    );
+    admin
+        .post(&format!("{rbac}/namespaces/shop/rolebindings"), &stars)
+        .await
+        .unwrap();
     let mut role = object("ClusterRole", "test-operator");
     role["rules"] = json!([
         {"apiGroups": ["kilonova.dev", "node.kilonova.dev"], "verbs": ["*"], "resources":
             ["instances", "instances/status", "hypervisors", "hypervisors/status", "domains", "domains/status", "segments", "segments/status"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["*"]},
     ]);
-    ask(admin, "POST", &format!("{rbac}/clusterroles"), &role).await.unwrap();
+    admin
+        .post(&format!("{rbac}/clusterroles"), &role)
+        .await
+        .unwrap();
     let operators = [(SYSTEM, "operator"), (SYSTEM, "repairer")];
-    for (name, role, accounts) in
-        [("test-operator", "test-operator", &operators[..]), ("test-override", "kilonova-override", &operators[1..])]
-    {
+    for (name, role, accounts) in [
+        ("test-operator", "test-operator", &operators[..]),
+        ("test-override", "kilonova-override", &operators[1..]),
+    ] {
         let binding = bind("ClusterRoleBinding", name, ("ClusterRole", role), accounts);
-        ask(admin, "POST", &format!("{rbac}/clusterrolebindings"), &binding).await.unwrap();
+        admin
+            .post(&format!("{rbac}/clusterrolebindings"), &binding)
+            .await
+            .unwrap();
     }
 }
