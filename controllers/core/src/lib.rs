@@ -29,5 +29,7 @@ pub mod placement;
 mod resolve;
 pub mod resources;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod wait;
 pub mod waiting;
