@@ -35,8 +35,8 @@ impl Default for Limits {
         Self {
             // The first question for capabilities makes libvirtd probe QEMU: 4-8 s under emulation.
             query: Duration::from_secs(30),
-            change: Duration::from_secs(60),
-            memory: Duration::from_secs(600),
+            change: Duration::from_mins(1),
+            memory: Duration::from_mins(10),
             changes: 16,
         }
     }

@@ -97,8 +97,12 @@ impl Walk {
             return;
         }
         match self.at().as_slice() {
-            ["capabilities", "host", "cpu", "arch"] => text.clone_into(&mut self.found.architecture),
-            ["capabilities", "host", "cpu", "model"] => self.found.cpu_model = Some(text.to_owned()),
+            ["capabilities", "host", "cpu", "arch"] => {
+                text.clone_into(&mut self.found.architecture);
+            }
+            ["capabilities", "host", "cpu", "model"] => {
+                self.found.cpu_model = Some(text.to_owned());
+            }
             ["capabilities", "host", "cpu", "vendor"] => {
                 self.found.cpu_vendor = Some(text.to_owned());
             }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
-use virt::error::ErrorNumber;
 use virt::sys;
 
 /// A libvirt daemon. Clones are one handle.
@@ -160,7 +159,9 @@ impl Libvirt {
     pub async fn destroy(&self, uuid: &str) -> Result<(), Error> {
         let call = Call::Change("destroy", Some(parse("destroy", uuid)?));
         let destroyed = self.on(call, uuid, |domain| {
-            unless(domain.destroy(), || domain.is_active().map(|active| !active))
+            unless(domain.destroy(), || {
+                domain.is_active().map(|active| !active)
+            })
         });
         unless_gone(destroyed.await)
     }
@@ -290,18 +291,18 @@ fn done<T>(call: Call, result: Result<T, virt::error::Error>) -> Result<(), Erro
     done.map_err(|error| Error::from_virt(call.name(), &error))
 }
 
-/// Success where libvirt refuses a verb in this state, and the state is the one that was wanted.
+/// Success where a verb failed, and the state is the one that was wanted: drivers differ in what
+/// they say then.
 fn unless<T>(
     result: Result<T, virt::error::Error>,
     already: impl FnOnce() -> Result<bool, virt::error::Error>,
 ) -> Result<(), virt::error::Error> {
     match result {
         Ok(_) => Ok(()),
-        Err(error) if error.code() == ErrorNumber::OperationInvalid => match already() {
+        Err(error) => match already() {
             Ok(true) => Ok(()),
             _ => Err(error),
         },
-        Err(error) => Err(error),
     }
 }
 

@@ -18,7 +18,10 @@ impl Connection {
         events::run_loop()?;
         let connection = Self(Connect::open(Some(uri))?);
         // The drivers that live in this process, as `test`, know no keepalive.
-        if let Err(error) = connection.0.set_keep_alive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT) {
+        if let Err(error) = connection
+            .0
+            .set_keep_alive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+        {
             tracing::debug!(%uri, %error, "no keepalive");
         }
         Ok(connection)

@@ -138,18 +138,62 @@ mod tests {
     #[test]
     fn reads_states_with_their_reasons() {
         for (raw, detail, expected) in [
-            (sys::VIR_DOMAIN_RUNNING, 1, (LibvirtState::Running, StateReason::Other)),
-            (sys::VIR_DOMAIN_PAUSED, 5, (LibvirtState::Paused, StateReason::IoError)),
-            (sys::VIR_DOMAIN_PAUSED, 11, (LibvirtState::Paused, StateReason::User)),
-            (sys::VIR_DOMAIN_SHUTOFF, 1, (LibvirtState::Shutoff, StateReason::GuestShutdown)),
-            (sys::VIR_DOMAIN_SHUTOFF, 2, (LibvirtState::Shutoff, StateReason::Destroyed)),
-            (sys::VIR_DOMAIN_SHUTOFF, 3, (LibvirtState::Shutoff, StateReason::Failed)),
-            (sys::VIR_DOMAIN_SHUTOFF, 5, (LibvirtState::Shutoff, StateReason::Saved)),
-            (sys::VIR_DOMAIN_SHUTOFF, 6, (LibvirtState::Shutoff, StateReason::Failed)),
-            (sys::VIR_DOMAIN_SHUTOFF, -1, (LibvirtState::Shutoff, StateReason::Other)),
-            (sys::VIR_DOMAIN_CRASHED, 1, (LibvirtState::Crashed, StateReason::Failed)),
+            (
+                sys::VIR_DOMAIN_RUNNING,
+                1,
+                (LibvirtState::Running, StateReason::Other),
+            ),
+            (
+                sys::VIR_DOMAIN_PAUSED,
+                5,
+                (LibvirtState::Paused, StateReason::IoError),
+            ),
+            (
+                sys::VIR_DOMAIN_PAUSED,
+                11,
+                (LibvirtState::Paused, StateReason::User),
+            ),
+            (
+                sys::VIR_DOMAIN_SHUTOFF,
+                1,
+                (LibvirtState::Shutoff, StateReason::GuestShutdown),
+            ),
+            (
+                sys::VIR_DOMAIN_SHUTOFF,
+                2,
+                (LibvirtState::Shutoff, StateReason::Destroyed),
+            ),
+            (
+                sys::VIR_DOMAIN_SHUTOFF,
+                3,
+                (LibvirtState::Shutoff, StateReason::Failed),
+            ),
+            (
+                sys::VIR_DOMAIN_SHUTOFF,
+                5,
+                (LibvirtState::Shutoff, StateReason::Saved),
+            ),
+            (
+                sys::VIR_DOMAIN_SHUTOFF,
+                6,
+                (LibvirtState::Shutoff, StateReason::Failed),
+            ),
+            (
+                sys::VIR_DOMAIN_SHUTOFF,
+                -1,
+                (LibvirtState::Shutoff, StateReason::Other),
+            ),
+            (
+                sys::VIR_DOMAIN_CRASHED,
+                1,
+                (LibvirtState::Crashed, StateReason::Failed),
+            ),
         ] {
-            assert_eq!((state(raw), reason(raw, detail)), expected, "{raw} {detail}");
+            assert_eq!(
+                (state(raw), reason(raw, detail)),
+                expected,
+                "{raw} {detail}"
+            );
         }
     }
 

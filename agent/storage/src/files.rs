@@ -14,8 +14,8 @@ const DIRECTORY_MODE: u32 = 0o711;
 /// Makes a directory, with those above it, where it is not there.
 pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
     let mut builder = DirBuilder::new();
-    let made = builder.recursive(true).mode(DIRECTORY_MODE).create(path);
-    made.map_err(Error::io("make", path))?;
+    let created = builder.recursive(true).mode(DIRECTORY_MODE).create(path);
+    created.map_err(Error::io("make", path))?;
     // The process's umask may have taken something from it.
     let mode = Permissions::from_mode(DIRECTORY_MODE);
     fs::set_permissions(path, mode).map_err(Error::io("set the mode of", path))

@@ -7,6 +7,9 @@ use kilonova_agent_storage::ImageError;
 use std::time::{Duration, Instant};
 use support::{Answer, MIB, Server, node, qcow2, request, sha256};
 
+/// Half a MiB.
+const HALF: usize = 1 << 19;
+
 #[tokio::test]
 async fn however_many_ask_it_comes_once() {
     let (node, file) = (node(), qcow2(4));
@@ -71,7 +74,7 @@ async fn says_how_far_it_is_and_stops_when_nobody_waits() {
 #[tokio::test]
 async fn goes_on_where_it_broke_off() {
     let (node, file) = (node(), qcow2(4));
-    let (first, second) = (MIB as usize, 2 * MIB as usize);
+    let (first, second) = (2 * HALF, 4 * HALF);
     let answers = [Answer::Break(first), Answer::Stall(second - first)];
     let server = Server::start(file.clone(), &answers).await;
     let request = request(&server.url, &sha256(&file));
@@ -105,7 +108,7 @@ async fn goes_on_where_it_broke_off() {
 #[tokio::test]
 async fn begins_anew_where_the_server_has_another_file() {
     let (node, old, new) = (node(), qcow2(2), qcow2(4));
-    let server = Server::start(old, &[Answer::Break(MIB as usize)]).await;
+    let server = Server::start(old, &[Answer::Break(2 * HALF)]).await;
     let request = request(&server.url, &sha256(&new));
     let images = node.storage.images();
     images.ensure(&request).await.unwrap_err();
@@ -119,9 +122,9 @@ async fn begins_anew_where_the_server_has_another_file() {
 async fn a_part_of_other_bytes_is_given_up() {
     let (node, file) = (node(), qcow2(2));
     let mut other = file.clone();
-    other[MIB as usize / 2] ^= 1;
+    other[HALF] ^= 1;
     // The same tag, so that nothing but the checksum tells.
-    let server = Server::start(other, &[Answer::Break(MIB as usize)]).await;
+    let server = Server::start(other, &[Answer::Break(2 * HALF)]).await;
     let request = request(&server.url, &sha256(&file));
     let images = node.storage.images();
     images.ensure(&request).await.unwrap_err();
@@ -135,7 +138,7 @@ async fn a_part_of_other_bytes_is_given_up() {
 #[tokio::test]
 async fn a_server_without_ranges_sends_it_again() {
     let (node, file) = (node(), qcow2(2));
-    let answers = [Answer::Break(MIB as usize), Answer::Whole];
+    let answers = [Answer::Break(2 * HALF), Answer::Whole];
     let server = Server::start(file.clone(), &answers).await;
     let request = request(&server.url, &sha256(&file));
     let images = node.storage.images();
@@ -179,7 +182,7 @@ async fn other_bytes_than_the_checksums_are_thrown_away() {
 async fn what_is_no_harmless_image_is_thrown_away() {
     let node = node();
     let secret = node.directory.path().join("secret");
-    std::fs::write(&secret, vec![7; MIB as usize]).unwrap();
+    std::fs::write(&secret, vec![7; 2 * HALF]).unwrap();
     let image = node.directory.path().join("image");
     let (secret, path) = (secret.to_str().unwrap(), image.to_str().unwrap());
     support::run(
@@ -208,7 +211,7 @@ async fn what_is_no_harmless_image_is_thrown_away() {
 #[tokio::test]
 async fn a_file_far_larger_than_its_disk_is_not_fetched() {
     let node = node();
-    let server = Server::start(vec![0; 200 * MIB as usize], &[]).await;
+    let server = Server::start(vec![0; 400 * HALF], &[]).await;
     let request = request(&server.url, &sha256(b""));
     let error = node.storage.images().ensure(&request).await.unwrap_err();
     assert!(matches!(*error, ImageError::BadHeader { .. }), "{error:?}");

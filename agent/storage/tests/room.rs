@@ -72,7 +72,7 @@ async fn the_longest_unused_goes_and_what_a_disk_is_over_stays() {
         matches!(*refused, ImageError::NoSpace { .. }),
         "{refused:?}"
     );
-    assert_eq!(node.cached(), [used.clone()]);
+    assert_eq!(node.cached(), std::slice::from_ref(&used));
     images.make_room(u64::MAX).await.unwrap();
     assert_eq!(node.cached(), [used]);
     instances.remove(uuid).await.unwrap();

@@ -26,6 +26,7 @@ struct Link {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names, reason = "the names of the format")]
 struct Network {
     id: String,
     #[serde(rename = "type")]

@@ -1,8 +1,8 @@
 //! The libvirt domain XML of an instance, from typed values.
 //!
 //! Every text goes through the XML writer, which escapes it: nothing that a tenant writes can add
-//! an element. What XML cannot hold at all (control characters) is an error. x86_64 on the machine
-//! type `q35` is what is written here.
+//! an element. What XML cannot hold at all (control characters) is an error. `x86_64` on the
+//! machine type `q35` is what is written here.
 
 mod domain;
 mod writer;

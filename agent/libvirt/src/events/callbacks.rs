@@ -135,7 +135,10 @@ fn leak(sink: Sink) -> *mut c_void {
 }
 
 /// The events that are listened for, each with its callback as libvirt's generic type.
-fn callbacks() -> [(sys::virDomainEventID, sys::virConnectDomainEventGenericCallback); 3] {
+fn callbacks() -> [(
+    sys::virDomainEventID,
+    sys::virConnectDomainEventGenericCallback,
+); 3] {
     type Generic = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void);
     type Lifecycle = unsafe extern "C" fn(
         sys::virConnectPtr,

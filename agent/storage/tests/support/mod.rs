@@ -204,10 +204,10 @@ async fn serve(State(state): State<Arc<Served>>, headers: HeaderMap) -> Response
     } else {
         response
     };
-    response.body(body(file.slice(from..), answer)).unwrap()
+    response.body(body(&file.slice(from..), answer)).unwrap()
 }
 
-fn body(file: Bytes, answer: Answer) -> Body {
+fn body(file: &Bytes, answer: Answer) -> Body {
     let pieces: Vec<_> = file.chunks(64 << 10).map(Bytes::copy_from_slice).collect();
     let good = |count: usize| {
         let file = file.slice(..count.min(file.len()));
