@@ -29,7 +29,7 @@ pub fn node_forwards() -> bool {
 }
 
 /// Sets a switch in a netns, or in this process's own; nothing happens where the kernel has no such
-/// switch, as without IPv6 or br_netfilter.
+/// switch, as without IPv6 or `br_netfilter`.
 pub async fn set(netns: Option<&Netns>, key: String, value: &'static str) -> Result<(), Error> {
     let file = path(&key);
     let done = netns::within(netns, move || std::fs::write(file, value)).await?;

@@ -52,6 +52,9 @@ impl DhcpFiles {
 }
 
 /// The configuration of a Segment's DHCP server: exactly the allocated pairs, and nothing but DHCP.
+///
+/// It stays who it was started as: whoever starts it takes from it what it does not need, and the
+/// kernel forgets to end it with its parent once it changes its user or group.
 #[must_use]
 pub fn configuration(segment: &SegmentDesired, files: &DhcpFiles) -> String {
     let mut text = format!(
@@ -64,6 +67,7 @@ pub fn configuration(segment: &SegmentDesired, files: &DhcpFiles) -> String {
          no-hosts\n\
          no-resolv\n\
          user=root\n\
+         group=root\n\
          pid-file\n\
          log-facility=-\n\
          dhcp-authoritative\n\
@@ -189,6 +193,7 @@ no-ping
 no-hosts
 no-resolv
 user=root
+group=root
 pid-file
 log-facility=-
 dhcp-authoritative

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -24,10 +25,13 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// What ran this long was no failed start.
 const LASTED: Duration = Duration::from_secs(5);
+/// How many lines of what it said last are shown when it ends.
+const REMEMBERED: usize = 4;
 /// What dnsmasq says when its sockets are open and its ports are read.
 const SERVES: &str = "started, version";
-/// What dnsmasq needs: its port, its raw answers, the kernel's neighbour table.
-const CAPABILITIES: &str = "--bounding-set=-all,+net_admin,+net_raw,+net_bind_service";
+/// What dnsmasq needs: its port, its raw answers, the kernel's neighbour table; and it drops its
+/// groups.
+const CAPABILITIES: &str = "--bounding-set=-all,+net_admin,+net_raw,+net_bind_service,+setgid";
 
 /// How a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,14 +241,15 @@ fn launch(shared: &Shared, files: &SegmentFiles) -> io::Result<Option<Child>> {
 
 /// Listens to the process until it ends, and gives what it said last.
 fn attend(shared: &Shared, netns: &Netns, mut child: Child) -> String {
-    let mut last = String::new();
+    let mut said: VecDeque<String> = VecDeque::new();
     if let Some(stderr) = child.stderr.take() {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             tracing::debug!(%netns, line, "dnsmasq");
             if line.contains(SERVES) {
                 shared.phase.send_replace(Phase::Serving);
             }
-            last = line;
+            said.truncate(REMEMBERED - 1);
+            said.push_front(line);
         }
     }
     let process = shared.state.lock().process;
@@ -256,8 +261,10 @@ fn attend(shared: &Shared, netns: &Netns, mut child: Child) -> String {
         );
     }
     shared.state.lock().process = None;
+    let said: Vec<_> = said.into_iter().rev().collect();
+    let said = said.join("; ");
     match child.wait() {
-        Ok(status) => format!("{status}: {last}"),
-        Err(error) => format!("{error}: {last}"),
+        Ok(status) => format!("{status}: {said}"),
+        Err(error) => format!("{error}: {said}"),
     }
 }
