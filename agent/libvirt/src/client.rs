@@ -241,6 +241,10 @@ impl Libvirt {
         .await
     }
 
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
     /// Runs a call on one domain.
     async fn on<T: Send + 'static>(
         &self,

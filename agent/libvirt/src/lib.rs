@@ -11,6 +11,7 @@ mod connection;
 mod error;
 mod events;
 mod observe;
+mod probe;
 
 pub use calls::Limits;
 pub use client::Libvirt;

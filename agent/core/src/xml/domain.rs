@@ -67,10 +67,7 @@ impl DomainXml {
     /// When a value has a character that XML cannot hold.
     pub fn to_xml(&self) -> Result<String, XmlError> {
         let mut xml = Document::new();
-        let kind = match self.virtualization {
-            VirtualizationType::Kvm => "kvm",
-            VirtualizationType::Qemu => "qemu",
-        };
+        let kind = domain_type(self.virtualization);
         xml.element("domain", &[("type", kind)], |xml| {
             self.identity(xml)?;
             self.machine(xml)?;
@@ -194,6 +191,14 @@ impl DomainXml {
         xml.element("console", &[("type", "pty")], |xml| {
             xml.empty("target", &[("type", "serial"), ("port", "0")])
         })
+    }
+}
+
+/// libvirt's word for how a domain is run.
+pub(super) fn domain_type(virtualization: VirtualizationType) -> &'static str {
+    match virtualization {
+        VirtualizationType::Kvm => "kvm",
+        VirtualizationType::Qemu => "qemu",
     }
 }
 

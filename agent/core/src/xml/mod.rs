@@ -5,9 +5,11 @@
 //! machine type `q35` is what is written here.
 
 mod domain;
+mod probe;
 mod writer;
 
 pub use domain::{CacheMode, DomainXml, Interface};
+pub use probe::{PROBE_OUTPUT, PROBE_UUID, ProbeXml, probe_disk};
 pub use writer::XmlError;
 
 /// Namespace of the element that Kilonova keeps in a libvirt domain's `<metadata>`.
