@@ -279,6 +279,169 @@ fn a_server_that_is_killed_is_back_within_two_seconds() {
     );
 }
 
+/// An agent in a process of its own: it serves a Segment until it is killed.
+#[test]
+#[ignore = "another test runs it, inside its node"]
+fn an_agent_of_its_own() {
+    support::on_a_runtime(async || {
+        let (network, segment) = (network(), segment(1));
+        network.ensure_segment(&segment).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+}
+
+#[test]
+fn servers_end_with_their_agent_and_what_is_left_of_another_is_replaced() {
+    in_a_node(
+        "servers_end_with_their_agent_and_what_is_left_of_another_is_replaced",
+        async || {
+            let segment = segment(1);
+            let mut agent = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--ignored", "--exact", "an_agent_of_its_own"])
+                .spawn()
+                .unwrap();
+            wait_until("it serves", || dhcp_servers(&segment.netns).len() == 1);
+            agent.kill().unwrap();
+            agent.wait().unwrap();
+            wait_until("its server is gone", || {
+                dhcp_servers(&segment.netns).is_empty()
+            });
+            // As one would be that was started just before its agent was killed.
+            let (netns, files) = (&segment.netns, "/run/kilonova/segments");
+            sh(&format!(
+                "ip netns exec {netns} dnsmasq --conf-file={files}/{netns}/dnsmasq.conf 2>/dev/null"
+            ));
+            let left = dhcp_servers(netns);
+            assert_eq!(left.len(), 1);
+            let network = network();
+            network.resume().await.unwrap();
+            let now = dhcp_servers(netns);
+            assert_eq!(now.len(), 1);
+            assert_ne!(left, now);
+            // One of which no agent knows goes with its Segment.
+            drop(network);
+            wait_until("it is gone", || dhcp_servers(netns).is_empty());
+            sh(&format!(
+                "ip netns exec {netns} dnsmasq --conf-file={files}/{netns}/dnsmasq.conf 2>/dev/null"
+            ));
+            support::network().remove_segment(netns).await.unwrap();
+            assert!(dhcp_servers(netns).is_empty());
+        },
+    );
+}
+
+#[test]
+fn what_was_cut_off_is_finished_or_removed() {
+    in_a_node("what_was_cut_off_is_finished_or_removed", async || {
+        let (network, segment) = (network(), segment(1));
+        // A file, and no namespace on it: the making was cut off, or the unmounting.
+        let file = format!("/run/netns/{}", segment.netns);
+        std::fs::write(&file, "").unwrap();
+        let seen = network.observe().await.unwrap();
+        assert_eq!(seen.segments[&segment.netns].network, None);
+        network.ensure_segment(&segment).await.unwrap();
+        let port = port(&segment, 31);
+        let guest = Guest::at(&port);
+        network.plug(&segment, &port).await.unwrap();
+        assert_eq!(guest.dhcp()["ip"], "10.0.0.31");
+        // Someone removes the netns under everything.
+        sh(&format!("ip netns del {}", segment.netns));
+        network.ensure_segment(&segment).await.unwrap();
+        drop(guest);
+        let guest = Guest::at(&port);
+        network.plug(&segment, &port).await.unwrap();
+        assert_eq!(guest.dhcp()["ip"], "10.0.0.31");
+        network.remove_segment(&segment.netns).await.unwrap();
+        std::fs::write(&file, "").unwrap();
+        network.remove_segment(&segment.netns).await.unwrap();
+        assert!(!std::fs::exists(&file).unwrap());
+    });
+}
+
+#[test]
+fn many_segments_at_once_share_the_node() {
+    in_a_node("many_segments_at_once_share_the_node", async || {
+        let network = std::sync::Arc::new(network());
+        serve(Some("world"), "192.0.2.1:80");
+        let tasks: Vec<_> = (1..=12)
+            .map(|n| {
+                let network = network.clone();
+                tokio::spawn(async move { network.ensure_segment(&segment(n)).await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        let addresses = sh("ip -o -4 addr show | grep -o '100.127[^ ]*' | sort");
+        let unique: std::collections::BTreeSet<_> = addresses.lines().collect();
+        assert_eq!(unique.len(), 12, "{addresses}");
+        let seen = network.observe().await.unwrap();
+        assert_eq!(seen.segments.len(), 12);
+        for n in [1, 12] {
+            let segment = segment(n);
+            let port = port(&segment, 31);
+            let guest = Guest::at(&port);
+            network.plug(&segment, &port).await.unwrap();
+            guest.configure(&port);
+            assert_eq!(guest.asks("192.0.2.1:80").as_deref(), Some(NODE));
+        }
+    });
+}
+
+#[test]
+fn a_plain_segment_has_neighbours_and_no_way_out() {
+    in_a_node(
+        "a_plain_segment_has_neighbours_and_no_way_out",
+        async || {
+            let mut plain = segment(1);
+            plain.routed = false;
+            plain.subnets[0].dns.clear();
+            serve(Some("world"), "192.0.2.1:80");
+            let network = network();
+            network.ensure_segment(&plain).await.unwrap();
+            assert_eq!(sh("ip -o link | grep -c kx || true").trim(), "0");
+            let ports = [31, 32].map(|n| port(&plain, n));
+            let guests = ports.each_ref().map(Guest::at);
+            for (port, guest) in ports.iter().zip(&guests) {
+                network.plug(&plain, port).await.unwrap();
+                let told = guest.dhcp();
+                assert_eq!(told["ip"], port.ips[0].to_string());
+                assert_eq!((told.get("router"), told.get("dns")), (None, None));
+                guest.configure(port);
+            }
+            assert!(guests[0].pings("10.0.0.32"));
+            assert_eq!(guests[0].asks("192.0.2.1:80"), None);
+            assert_eq!(guests[0].asks(&format!("{NODE}:80")), None);
+            network.remove_segment(&plain.netns).await.unwrap();
+        },
+    );
+}
+
+#[test]
+fn flows_go_on_while_rules_are_put_in_again() {
+    in_a_node("flows_go_on_while_rules_are_put_in_again", async || {
+        let (network, mut segment) = (network(), segment(1));
+        network.ensure_segment(&segment).await.unwrap();
+        let port = port(&segment, 31);
+        let guest = Guest::at(&port);
+        network.plug(&segment, &port).await.unwrap();
+        guest.configure(&port);
+        let mut flow = guest.flow("192.0.2.1:7");
+        assert!(flow.echoes());
+        sh(&format!(
+            "ip netns exec {} nft flush ruleset; nft delete table inet kilonova",
+            segment.netns
+        ));
+        network.ensure_segment(&segment).await.unwrap();
+        assert!(flow.echoes(), "after the rules were gone");
+        segment.subnets[0].dns.clear();
+        network.ensure_segment(&segment).await.unwrap();
+        network.plug(&segment, &port).await.unwrap();
+        assert!(flow.echoes(), "after the Segment was changed");
+        assert_eq!(guest.dhcp().get("dns"), None);
+    });
+}
+
 #[test]
 fn nothing_is_left_behind() {
     in_a_node("nothing_is_left_behind", async || {

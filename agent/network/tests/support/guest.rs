@@ -85,6 +85,37 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// An open connection to a server that says everything back; started in the world.
+    pub fn flow(&self, address: &str) -> Flow {
+        let address: SocketAddr = address.parse().unwrap();
+        let listener = within("world", move || TcpListener::bind(address).unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut byte = [0];
+            while stream.read_exact(&mut byte).is_ok() {
+                stream.write_all(&byte).unwrap();
+            }
+        });
+        let stream = within(&self.netns, move || TcpStream::connect(address).unwrap());
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        Flow(stream)
+    }
+}
+
+/// An open connection.
+pub struct Flow(TcpStream);
+
+impl Flow {
+    /// Whether what is sent comes back.
+    pub fn echoes(&mut self) -> bool {
+        let mut byte = [7];
+        self.0.write_all(&byte).is_ok() && self.0.read_exact(&mut byte).is_ok()
+    }
+}
+
 impl Drop for Guest {
     fn drop(&mut self) {
         // The pair goes with whichever end is still there; a panic shows better without another.

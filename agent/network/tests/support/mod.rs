@@ -55,12 +55,17 @@ pub fn in_a_node(name: &str, test: impl AsyncFnOnce()) {
         return;
     }
     set_up_node();
+    on_a_runtime(test);
+}
+
+/// Runs something on a runtime as an agent has it.
+pub fn on_a_runtime(work: impl AsyncFnOnce()) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(test());
+    runtime.block_on(work());
 }
 
 /// Runs a program that must succeed, and gives what it wrote.
