@@ -193,7 +193,8 @@ fn readiness(
     let Some(domain) = bound.domain else {
         return match input.pause {
             Some(pause) => Readiness::not_ready("Dispatching", pause.to_string()),
-            None => Readiness::not_ready("Dispatching", ""),
+            // As with a Domain that the node has said nothing of yet: making it is no write here.
+            None => Readiness::not_ready("Starting", ""),
         };
     };
     if is_outdated(input.instance, domain) {
