@@ -10,6 +10,11 @@
 //!
 //! `crdgen` writes the CustomResourceDefinitions from these types into `charts/kilonova-crds`.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "the lint takes the columns of one kind for repetitions"
+)]
+
 pub mod condition;
 pub mod names;
 pub mod node;

@@ -6,11 +6,13 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 /// An RFC 3339 time.
+#[must_use]
 pub fn date_time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
 }
 
 /// Conditions, a map by `type` so that two writers can each own theirs.
+#[must_use]
 pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let item = generator.subschema_for::<crate::Condition>();
     json_schema!({
@@ -20,6 +22,7 @@ pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// Labels and their values, at most 16 (a label's value has at most 63 characters).
+#[must_use]
 pub fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object", "maxProperties": 16,
@@ -74,7 +77,7 @@ fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, ser
     serde_json::from_value(crd)
 }
 
-/// Takes out what costs and says nothing: formats that OpenAPI does not know (the server warns of
+/// Takes out what costs and says nothing: formats that `OpenAPI` does not know (the server warns of
 /// each), `nullable` (null is refused, so that absent has one form only), the defaults of fields,
 /// and the rules of what only the controllers write.
 fn lean(schema: &mut Value, internal: bool) {

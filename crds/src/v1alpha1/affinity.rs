@@ -1,5 +1,9 @@
 //! Rules of placement, with the words of a Pod's: node affinity, instance (anti-)affinity,
 //! tolerations. Only what the scheduler evaluates is here.
+#![allow(
+    clippy::struct_field_names,
+    reason = "the words of a Pod's affinity, known to who writes it"
+)]
 
 use crate::schema;
 use kube::KubeSchema;
