@@ -6,6 +6,7 @@
 )]
 
 use super::*;
+use crate::network::rules::ForwardChain;
 use crate::network::tests::{port, segment};
 use crate::network::{DhcpObserved, PortObserved};
 use std::path::Path;
