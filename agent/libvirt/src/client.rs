@@ -4,12 +4,16 @@ use crate::calls::{Call, Calls, Limits};
 use crate::events::{Events, Listener};
 use crate::{Error, observe};
 use kilonova_agent_core::observed::{LibvirtDomain, NodeFacts};
-use kilonova_agent_core::xml::{METADATA_NAMESPACE, METADATA_PREFIX};
+use kilonova_agent_core::xml::METADATA_NAMESPACE;
 use std::sync::Arc;
 use uuid::Uuid;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::sys;
+
+/// The prefix that libvirt gives our element where it is replaced. It refuses one that the element
+/// itself declares.
+const METADATA_KEY: &str = "instance";
 
 /// A libvirt daemon. Clones are one handle.
 #[derive(Clone)]
@@ -142,7 +146,7 @@ impl Libvirt {
     /// Presses its power button (ACPI). Whether the guest obeys shows later.
     ///
     /// # Errors
-    /// When it cannot be pressed.
+    /// When it cannot be pressed, as that of one whose CPUs are halted.
     pub async fn shutdown(&self, uuid: &str) -> Result<(), Error> {
         let call = Call::Change("shutdown", Some(parse("shutdown", uuid)?));
         self.on(call, uuid, |domain| {
@@ -234,7 +238,7 @@ impl Libvirt {
                 flags |= sys::VIR_DOMAIN_AFFECT_LIVE;
             }
             let kind = sys::VIR_DOMAIN_METADATA_ELEMENT.cast_signed();
-            let (key, uri) = (Some(METADATA_PREFIX), Some(METADATA_NAMESPACE));
+            let (key, uri) = (Some(METADATA_KEY), Some(METADATA_NAMESPACE));
             domain.set_metadata(kind, Some(&element), key, uri, flags)?;
             Ok(())
         })

@@ -94,7 +94,6 @@ impl DomainXml {
         let system = [
             ("manufacturer", "OpenStack Foundation"),
             ("product", "OpenStack Nova"),
-            ("version", env!("CARGO_PKG_VERSION")),
             ("serial", &self.uuid),
             ("uuid", &self.uuid),
             ("family", "Virtual Machine"),

@@ -14,5 +14,6 @@ pub use writer::XmlError;
 
 /// Namespace of the element that Kilonova keeps in a libvirt domain's `<metadata>`.
 pub const METADATA_NAMESPACE: &str = "https://kilonova.dev/xmlns/instance/1";
-/// Prefix of that namespace where libvirt writes it.
-pub const METADATA_PREFIX: &str = "kilonova";
+
+#[cfg(test)]
+mod tests;
