@@ -107,7 +107,9 @@ fn a_guest_is_told_its_network() {
 #[test]
 fn an_address_without_dhcp_has_its_default_route() {
     let mut segments = segments();
-    segments.iter_mut().for_each(|segment| segment.dhcp = false);
+    for segment in &mut segments {
+        segment.dhcp = false;
+    }
     let files = files(&domain(), &segments).unwrap();
     let network = json(&files, "openstack/latest/network_data.json");
     let default = json!([{"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.0.1"}]);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use quick_xml::Reader;
 use quick_xml::escape::unescape;
 use quick_xml::events::Event;
+use std::fmt::Write;
 
 const UUID: &str = "6f1c0a52-9d1e-4b57-8a53-0d8e35bfb0c1";
 
@@ -46,7 +47,7 @@ fn read(xml: &str) -> Vec<String> {
                 for attribute in element.attributes() {
                     let attribute = attribute.unwrap();
                     let value = unescape(&attribute.value).unwrap();
-                    line += &format!(" {}={value:?}", attribute.key.as_ref());
+                    write!(line, " {}={value:?}", attribute.key.as_ref()).unwrap();
                 }
                 lines.push(line);
                 if empty {
@@ -56,11 +57,12 @@ fn read(xml: &str) -> Vec<String> {
             Event::End(_) => drop(path.pop()),
             Event::Text(text) if !text.trim().is_empty() => {
                 let line = lines.last_mut().unwrap();
-                *line += &format!(": {:?}", unescape(&text).unwrap());
+                write!(line, ": {:?}", unescape(&text).unwrap()).unwrap();
             }
+            // Entities are events of their own.
             Event::GeneralRef(entity) => {
                 let line = lines.last_mut().unwrap();
-                *line += &format!("&{}", &*entity);
+                write!(line, "&{}", &*entity).unwrap();
             }
             Event::Eof => return lines,
             _ => {}
