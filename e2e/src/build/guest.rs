@@ -35,7 +35,7 @@ impl GuestImage {
         })
     }
 
-    /// The checksum as a ClusterImage has it.
+    /// The checksum as a `ClusterImage` has it.
     #[must_use]
     pub fn checksum(&self) -> String {
         format!("sha256:{}", self.sha256)

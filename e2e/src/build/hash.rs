@@ -51,9 +51,9 @@ pub(super) fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
         for entry in fs::read_dir(&dir).map_err(Error::file("read", &dir))? {
             let path = entry.map_err(Error::file("read", &dir))?.path();
             if path.is_dir() {
-                dirs.push(path)
+                dirs.push(path);
             } else {
-                found.push(path)
+                found.push(path);
             }
         }
     }

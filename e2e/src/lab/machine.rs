@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long a guest under emulation may take to answer one command over ssh.
-const SSH_LIMIT: Duration = Duration::from_secs(60);
+const SSH_LIMIT: Duration = Duration::from_mins(1);
 
 /// A node as far as commands on it are concerned.
 #[derive(Clone, Debug)]

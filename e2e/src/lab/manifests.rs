@@ -52,10 +52,7 @@ pub(super) fn crds() -> Result<String> {
 pub(super) fn rbac_and_policies() -> Result<String> {
     let dir = repo::root().join("charts/kilonova/templates");
     let files = ["rbac.yaml", "policies.yaml", "mutating.yaml"].map(|name| dir.join(name));
-    let texts = files
-        .iter()
-        .map(|path| render(path))
-        .collect::<Result<Vec<_>>>()?;
+    let texts = files.iter().map(render).collect::<Result<Vec<_>>>()?;
     Ok(texts.join("\n---\n"))
 }
 

@@ -2,12 +2,15 @@
 
 mod audit;
 mod byte_range;
+mod client;
 mod components;
 mod control_plane;
 mod forward;
+mod image_answer;
 mod image_server;
 mod init;
 mod kubeconfig;
+mod kubectl;
 mod libvirt;
 mod machine;
 mod manifests;
@@ -15,6 +18,7 @@ pub mod network;
 mod node;
 mod options;
 mod pki;
+mod policies;
 mod record;
 mod ssh_key;
 mod start;
@@ -26,13 +30,11 @@ use std::{
     time::Duration,
 };
 
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::Client;
 
 pub use self::{
     audit::{AuditEvent, AuditObject, AuditStatus, AuditUser},
+    client::client_for,
     forward::run as run_forwarder,
     image_server::{Behaviour, ImageRequest, ImageServer, serve_forever},
     init::run as run_init,
@@ -46,7 +48,7 @@ pub use self::{
     ssh_key::SshKey,
     start::ready,
 };
-use self::{control_plane::Services, init::Init, pki::Pki, system::Kubectl};
+use self::{control_plane::Services, init::Init, kubectl::Kubectl, pki::Pki};
 use crate::{
     Error, Result,
     process::{Namespaces, Output, ProcessId, Service},
@@ -201,7 +203,7 @@ impl Lab {
         client_for(&self.kubeconfig(), Some(token)).await
     }
 
-    /// A token of a ServiceAccount of the system's namespace, bound to a Node where one is named.
+    /// A token of a `ServiceAccount` of the system's namespace, bound to a Node where one is named.
     ///
     /// # Errors
     /// When the API server gives none.
@@ -300,25 +302,4 @@ pub fn keep_logs(dir: &Path) -> PathBuf {
         tracing::warn!(%error, "the lab's logs could not be kept");
     }
     kept
-}
-
-/// A client with a kubeconfig's credentials, or with a token in their place.
-///
-/// # Errors
-/// When the kubeconfig cannot be used.
-pub async fn client_for(kubeconfig: &Path, token: Option<&str>) -> Result<Client> {
-    let unusable = |error| Error::Kubeconfig(Box::new(error));
-    let mut file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
-    if let Some(token) = token {
-        for user in &mut file.auth_infos {
-            user.auth_info = Some(kube::config::AuthInfo {
-                token: Some(token.to_owned().into()),
-                ..Default::default()
-            });
-        }
-    }
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .map_err(unusable)?;
-    Client::try_from(config).map_err(Error::api("make a client"))
 }

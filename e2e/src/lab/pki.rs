@@ -30,14 +30,14 @@ impl Pki {
         };
         let authority = authority()?;
         pki.write("ca.crt", &authority.1)?;
-        pki.issue(&authority.0, "apiserver", server()?)?;
+        pki.issue(&authority.0, "apiserver", &server()?)?;
         pki.issue(
             &authority.0,
             "admin",
-            client("kilonova-admin", Some("system:masters"))?,
+            &client("kilonova-admin", Some("system:masters"))?,
         )?;
         let manager = client("system:kube-controller-manager", None)?;
-        pki.issue(&authority.0, "kube-controller-manager", manager)?;
+        pki.issue(&authority.0, "kube-controller-manager", &manager)?;
         let service_accounts = key("service accounts")?;
         pki.write("service-accounts.key", &service_accounts.serialize_pem())?;
         pki.write("service-accounts.pub", &service_accounts.public_key_pem())?;
@@ -53,7 +53,7 @@ impl Pki {
         &self,
         authority: &Issuer<'_, KeyPair>,
         name: &str,
-        params: CertificateParams,
+        params: &CertificateParams,
     ) -> Result<()> {
         let key = key(name)?;
         let certificate = params.signed_by(&key, authority).map_err(failed(name))?;

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{Error, Result, process::run};
 
-/// A key pair: the private key in a file, the public one as a KeyPair has it.
+/// A key pair: the private key in a file, the public one as a `KeyPair` has it.
 #[derive(Clone, Debug)]
 pub struct SshKey {
     /// The private key's file.

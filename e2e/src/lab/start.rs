@@ -19,10 +19,11 @@ use super::{
     control_plane::{Plan, Services},
     init::Init,
     kubeconfig::{self, User},
+    kubectl::Kubectl,
     network,
     node::Node,
     pki::Pki,
-    system::{self, Kubectl},
+    system,
 };
 use crate::{
     Error, Result,
@@ -59,6 +60,11 @@ impl Lab {
     /// # Errors
     /// When a part does not come up; what was started is ended and removed again.
     pub async fn start(options: LabOptions) -> Result<Self> {
+        // On the heap: it is a large future, and every test would carry it in its own.
+        Box::pin(Self::start_all(options)).await
+    }
+
+    async fn start_all(options: LabOptions) -> Result<Self> {
         let programs = ControlPlane::find()?;
         check_programs(&options)?;
         let dir = prepare_dir(&options)?;

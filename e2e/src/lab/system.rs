@@ -1,15 +1,14 @@
 //! Kilonova's own part of the cluster: CRDs, RBAC, admission policies, Nodes and credentials.
 //!
-//! Controllers and agents get what the chart gives them and no more: a token of their ServiceAccount, the agent's
+//! Controllers and agents get what the chart gives them and no more: a token of their `ServiceAccount`, the agent's
 //! bound to its Node.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path};
 
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
     core::v1::{Node as KubeNode, ServiceAccount},
 };
-use kilonova_crds::names;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{Patch, PatchParams, PostParams},
@@ -18,61 +17,16 @@ use serde_json::json;
 
 use super::{
     kubeconfig::{self, User},
+    kubectl::Kubectl,
     manifests::{self, SYSTEM_NAMESPACE},
     options::NodeOptions,
     pki::{Pki, write_private},
+    policies,
 };
-use crate::{
-    Error, Result,
-    process::{Output, run},
-    wait::{GENEROUS, wait_for},
-};
+use crate::{Error, Result};
 
 /// How long the lab's tokens are good for: as long as anybody may leave `make up` running.
 const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
-
-/// How the probe objects are named that tell when policies are in force.
-const PROBE: &str = "kilonova-lab-probe";
-
-/// kubectl with the lab's admin credentials.
-#[derive(Clone, Debug)]
-pub(super) struct Kubectl {
-    program: std::path::PathBuf,
-    args: Vec<String>,
-    kubeconfig: std::path::PathBuf,
-}
-
-impl Kubectl {
-    pub(super) fn new(
-        (program, args): (std::path::PathBuf, Vec<String>),
-        kubeconfig: &Path,
-    ) -> Self {
-        Self {
-            program,
-            args,
-            kubeconfig: kubeconfig.to_path_buf(),
-        }
-    }
-
-    /// The command, to be run by any means.
-    pub(super) fn command<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.args)
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig);
-        command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        command
-    }
-
-    pub(super) async fn run<S: AsRef<str>>(
-        &self,
-        args: impl IntoIterator<Item = S>,
-        input: &str,
-    ) -> Result<Output> {
-        run(self.command(args), input).await
-    }
-}
 
 /// Installs the CRDs, RBAC and policies of the charts, and waits until all of them are in force.
 pub(super) async fn install(kubectl: &Kubectl) -> Result<()> {
@@ -102,7 +56,7 @@ pub(super) async fn install(kubectl: &Kubectl) -> Result<()> {
         .run(apply, &wanted.join("\n---\n"))
         .await?
         .checked()?;
-    policies_in_force(kubectl, mutating).await
+    policies::in_force(kubectl, mutating).await
 }
 
 fn is_mutating(document: &str) -> bool {
@@ -111,7 +65,7 @@ fn is_mutating(document: &str) -> bool {
         .any(|kind| manifests::is_kind(document, kind))
 }
 
-/// MutatingAdmissionPolicy is served by default from 1.36 on, and a test may switch it off.
+/// `MutatingAdmissionPolicy` is served by default from 1.36 on, and a test may switch it off.
 async fn serves_mutating_policies(kubectl: &Kubectl) -> Result<bool> {
     let resources = kubectl
         .run(
@@ -121,129 +75,6 @@ async fn serves_mutating_policies(kubectl: &Kubectl) -> Result<bool> {
         .await?
         .checked()?;
     Ok(resources.stdout.contains("\"mutatingadmissionpolicies\""))
-}
-
-/// Waits until every policy that was applied before is in force.
-///
-/// The API server takes policies up in the order in which they were written, some seconds after they were. So one more
-/// is written that refuses (or changes) one ConfigMap, and when it does, those before it do as well.
-async fn policies_in_force(kubectl: &Kubectl, mutating: bool) -> Result<()> {
-    let mut policies = vec![probe_policy(
-        "Validating",
-        &json!({"validations": [{"expression": "false", "message": "the probe is refused"}]}),
-        &json!({"validationActions": ["Deny"]}),
-    )];
-    if mutating {
-        let expression = "Object{metadata: Object.metadata{labels: {'probe': 'seen'}}}";
-        policies.push(probe_policy(
-            "Mutating",
-            &json!({"reinvocationPolicy": "Never", "mutations":
-                [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}]}),
-            &json!({}),
-        ));
-    }
-    let policies = policies
-        .concat()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n---\n");
-    kubectl
-        .run(["apply", "--server-side", "-f", "-"], &policies)
-        .await?
-        .checked()?;
-    let mut kinds = vec!["Validating"];
-    kinds.extend(mutating.then_some("Mutating"));
-    for kind in kinds {
-        wait_for(
-            format!("{kind}AdmissionPolicy to be in force"),
-            GENEROUS,
-            || probe_seen(kubectl, kind),
-        )
-        .await?;
-    }
-    if mutating {
-        wait_for("an Instance to be given our finalizer", GENEROUS, || {
-            finalizer_given(kubectl)
-        })
-        .await?;
-    }
-    kubectl
-        .run(["delete", "--wait=false", "-f", "-"], &policies)
-        .await?
-        .checked()
-        .map(drop)
-}
-
-/// Tries to create the ConfigMap of one probe, without creating it.
-async fn probe_seen(kubectl: &Kubectl, kind: &str) -> Result<(), String> {
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": probe_name(kind), "namespace": SYSTEM_NAMESPACE}});
-    let create = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
-    let output = kubectl
-        .run(create, &object.to_string())
-        .await
-        .map_err(|error| error.to_string())?;
-    let answer = output.stdout + &output.stderr;
-    if answer.contains("the probe is refused") || answer.contains("\"probe\": \"seen\"") {
-        return Ok(());
-    }
-    Err(answer)
-}
-
-/// For some seconds after a CRD is made, a mutating policy does not know its kind (and ours lets the object pass).
-async fn finalizer_given(kubectl: &Kubectl) -> Result<(), String> {
-    let object = json!({
-        "apiVersion": format!("{}/{}", names::GROUP, names::VERSION), "kind": "Instance",
-        "metadata": {"name": PROBE, "namespace": "default"},
-        "spec": {"flavor": "probe", "image": {"kind": "ClusterImage", "name": "probe"}},
-    });
-    let create = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
-    let output = kubectl
-        .run(create, &object.to_string())
-        .await
-        .map_err(|error| error.to_string())?;
-    if output
-        .stdout
-        .contains(&format!("\"{}\"", names::INSTANCE_FINALIZER))
-    {
-        Ok(())
-    } else {
-        Err(output.stdout + &output.stderr)
-    }
-}
-
-fn probe_name(kind: &str) -> String {
-    format!("{PROBE}-{}", kind.to_lowercase())
-}
-
-/// A policy for the one ConfigMap of its name, and its binding.
-fn probe_policy(
-    kind: &str,
-    spec: &serde_json::Value,
-    binding: &serde_json::Value,
-) -> Vec<serde_json::Value> {
-    let name = probe_name(kind);
-    let mut policy_spec = json!({
-        "failurePolicy": "Fail",
-        "matchConstraints": {"resourceRules":
-            [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}]},
-        "matchConditions": [{"name": "probe", "expression": format!("object.metadata.name == '{name}'")}],
-    });
-    let mut binding_spec = json!({"policyName": name});
-    for (into, from) in [(&mut policy_spec, spec), (&mut binding_spec, binding)] {
-        if let (Some(into), Some(from)) = (into.as_object_mut(), from.as_object()) {
-            into.extend(from.clone());
-        }
-    }
-    let object = |suffix: &str, spec: &serde_json::Value| {
-        json!({
-            "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": format!("{kind}AdmissionPolicy{suffix}"),
-            "metadata": {"name": name},
-            "spec": spec,
-        })
-    };
-    vec![object("", &policy_spec), object("Binding", &binding_spec)]
 }
 
 /// Makes the Node of a node: ready, without the taint that admission puts on new ones.
@@ -282,7 +113,7 @@ pub(super) async fn create_node(client: &Client, node: &NodeOptions) -> Result<(
     Ok(())
 }
 
-/// Writes the kubeconfig of a ServiceAccount in the system's namespace, its token in a file beside it.
+/// Writes the kubeconfig of a `ServiceAccount` in the system's namespace, its token in a file beside it.
 pub(super) async fn credentials(
     client: &Client,
     pki: &Pki,
@@ -301,7 +132,7 @@ pub(super) async fn credentials(
     )
 }
 
-/// A token of a ServiceAccount of the system's namespace, bound to a Node where one is named.
+/// A token of a `ServiceAccount` of the system's namespace, bound to a Node where one is named.
 pub(super) async fn token(client: &Client, account: &str, node: Option<&str>) -> Result<String> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     let failed = || {

@@ -6,10 +6,12 @@
 
 mod command;
 mod identity;
+mod launch;
 mod namespaces;
 mod service;
 
 pub use command::{Output, run, run_for};
 pub use identity::ProcessId;
+pub use launch::Launch;
 pub use namespaces::Namespaces;
-pub use service::{Launch, Service};
+pub use service::Service;

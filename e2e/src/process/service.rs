@@ -1,7 +1,6 @@
 //! Programs that run on, and that a test may stop, kill and start again.
 
 use std::{
-    ffi::OsString,
     fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -11,50 +10,11 @@ use std::{
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 
-use super::{Namespaces, ProcessId};
+use super::{Launch, ProcessId};
 use crate::{Error, Result};
 
 /// How long a process may take to appear behind `nsenter`, and to go after SIGKILL.
 const MOMENT: Duration = Duration::from_secs(20);
-
-/// How to start a service.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    /// Where.
-    pub namespaces: Namespaces,
-    /// What; an absolute path, or a name to look for in PATH.
-    pub program: PathBuf,
-    /// With which arguments.
-    pub args: Vec<OsString>,
-    /// With which additions to the environment.
-    pub env: Vec<(String, String)>,
-}
-
-impl Launch {
-    /// A program in some namespaces, with no arguments yet.
-    pub fn new(namespaces: &Namespaces, program: impl Into<PathBuf>) -> Self {
-        Self {
-            namespaces: namespaces.clone(),
-            program: program.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-        }
-    }
-
-    /// With more arguments.
-    #[must_use]
-    pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    /// With an addition to the environment.
-    #[must_use]
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.env.push((name.into(), value.into()));
-        self
-    }
-}
 
 /// A named program of the lab: at most one process at a time, all of whose output goes to one log file.
 #[derive(Debug)]

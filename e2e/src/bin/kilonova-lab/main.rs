@@ -4,6 +4,7 @@ mod demo;
 mod progress;
 mod quickstart;
 mod setup;
+mod show;
 mod up;
 
 use std::{error::Error as _, net::SocketAddr, path::PathBuf, process::ExitCode};
