@@ -82,13 +82,13 @@ pub fn segment_netns(network_uid: &str) -> String {
     format!("kn-{}", hex_prefix(network_uid, 12))
 }
 
-/// The tap of a port: derived from the Instance's uid and the interface's place in its spec.
+/// The tap of a port: derived from the domain's uuid and the interface's place in its spec.
 /// At most 15 bytes, the kernel's limit (`IFNAMSIZ` - 1).
 #[must_use]
-pub fn tap(instance_uid: &str, index: usize) -> String {
+pub fn tap(uuid: &str, index: usize) -> String {
     format!(
         "kt{}{index:x}",
-        hex_prefix(instance_uid, 12).get(..11).unwrap_or_default()
+        hex_prefix(uuid, 12).get(..11).unwrap_or_default()
     )
 }
 

@@ -30,7 +30,7 @@ use ipnet::Ipv4Net;
 use kilonova_agent_core::network::rules::Reach;
 use kilonova_agent_core::network::{LinkName, Netns, NodeNetwork, PortDesired, SegmentDesired};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -120,6 +120,32 @@ impl Network {
             segments,
             loose_taps: self.loose_taps().await?,
         })
+    }
+
+    /// Reads these Segments, those that are there, and the taps beside libvirtd.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub async fn observe_some(&self, segments: &BTreeSet<Netns>) -> Result<NodeNetwork, Error> {
+        let mut observed = NodeNetwork {
+            segments: BTreeMap::new(),
+            loose_taps: self.loose_taps().await?,
+        };
+        for netns in segments {
+            let _own = self.lock(netns).await;
+            if let Some(segment) = self.observe_segment(netns).await? {
+                observed.segments.insert(netns.clone(), segment);
+            }
+        }
+        Ok(observed)
+    }
+
+    /// Removes a tap that lies beside libvirtd. No error where it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub async fn remove_tap(&self, tap: &LinkName) -> Result<(), Error> {
+        segment::remove_link(None, tap.as_str()).await
     }
 
     /// Makes a Segment what it should be, or repairs it: netns, bridge, way outwards, rules (those

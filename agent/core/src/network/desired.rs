@@ -280,7 +280,7 @@ impl PortDesired {
         let ip = |text: &String| text.parse().map_err(|_| InvalidPort::Address(text.clone()));
         let of = &domain.instance;
         Ok(Self {
-            tap: LinkName::tap(&of.uid, index),
+            tap: LinkName::tap(&domain.uuid, index),
             segment: segment.netns.clone(),
             mac: port.mac.parse().map_err(InvalidPort::Mac)?,
             ips: port

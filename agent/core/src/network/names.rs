@@ -40,10 +40,10 @@ fn shown(text: &str) -> String {
 pub struct LinkName(String);
 
 impl LinkName {
-    /// The tap of an Instance's interface, by the Instance's uid and the interface's place.
+    /// The tap of an interface, by the domain's uuid and the interface's place.
     #[must_use]
-    pub fn tap(instance_uid: &str, index: usize) -> Self {
-        Self(names::tap(instance_uid, index))
+    pub fn tap(uuid: &str, index: usize) -> Self {
+        Self(names::tap(uuid, index))
     }
 
     /// The node's end of the link that leads out of a Segment.

@@ -194,6 +194,6 @@ fn plug<'a>(attachments: impl Iterator<Item = &'a Attachment> + Clone, steps: &m
 }
 
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
 #[cfg(test)]
 mod tests;
