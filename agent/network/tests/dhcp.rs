@@ -39,6 +39,10 @@ fn guests_get_exactly_what_was_allocated() {
         let stranger = Guest::at(&bare);
         network.plug(&segment, &bare).await.unwrap();
         assert_eq!(stranger.dhcp().get("ip"), None);
+        // Who calls himself another, by that one's client id, stays himself.
+        let told = guests[1].dhcp_with("-x 0x3d:01fa163e00001f");
+        assert_eq!(told["ip"], "10.0.0.32");
+        assert_eq!(guests[0].dhcp()["ip"], "10.0.0.31");
     });
 }
 

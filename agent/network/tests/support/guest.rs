@@ -58,12 +58,17 @@ impl Guest {
 
     /// What DHCP tells it, by the names that udhcpc gives; nothing when nobody answers.
     pub fn dhcp(&self) -> BTreeMap<String, String> {
+        self.dhcp_with("")
+    }
+
+    /// The same, of a client that says something more.
+    pub fn dhcp_with(&self, more: &str) -> BTreeMap<String, String> {
         let script = "/run/udhcpc.sh";
         std::fs::write(script, "#!/bin/sh\n[ $1 != bound ] || env\n").unwrap();
         sh(&format!("chmod 755 {script}"));
         let (_, text) = try_sh(&format!(
             "ip netns exec {} busybox udhcpc -f -q -n -t 3 -T 1 -i eth0 -s {script} \
-             -O mtu -O routes -O staticroutes -x hostname:liar 2>/dev/null",
+             -O mtu -O routes -O staticroutes -x hostname:liar {more} 2>/dev/null",
             self.netns
         ));
         text.lines()

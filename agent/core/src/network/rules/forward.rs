@@ -9,7 +9,8 @@ use super::listing::{MalformedListing, objects};
 use crate::network::TRANSIT_PREFIX;
 use serde_json::{Value, json};
 
-/// What our rules in others' chains say of themselves.
+/// What our rules in others' chains say of themselves, to people: where iptables saved and restored
+/// them, nft does not show it any more.
 const COMMENT: &str = "kilonova";
 
 /// A base chain of another's at the hook `forward`, for IPv4.
@@ -68,7 +69,7 @@ impl ForwardChain {
         Ok(objects(listing)?
             .iter()
             .filter_map(|object| object.get("rule"))
-            .filter(|rule| rule["comment"] == COMMENT)
+            .filter(|rule| accepts_ours(rule))
             .filter_map(|rule| rule["handle"].as_u64())
             .collect())
     }
@@ -92,6 +93,26 @@ fn drops_all(rule: &Value) -> bool {
         })
 }
 
+/// The links out of Segments, as nft writes a pattern.
+fn transit_links() -> String {
+    format!("{TRANSIT_PREFIX}*")
+}
+
+/// Whether a rule accepts by one of our links.
+fn accepts_ours(rule: &Value) -> bool {
+    let Some(statements) = rule["expr"].as_array() else {
+        return false;
+    };
+    let ours = |statement: &Value| {
+        let matched = &statement["match"];
+        let key = &matched["left"]["meta"]["key"];
+        (key == "iifname" || key == "oifname")
+            && matched["op"] == "=="
+            && matched["right"] == transit_links()
+    };
+    statements.iter().any(ours) && statements.iter().any(|s| s.get("accept").is_some())
+}
+
 /// How many rules of ours a chain gets: one for each direction.
 pub const ACCEPTS: usize = 2;
 
@@ -103,7 +124,7 @@ pub fn accept_forward(chain: &ForwardChain, stale: &[u64]) -> String {
         json!({"insert": {"rule": {
             "family": chain.family, "table": chain.table, "chain": chain.name, "comment": COMMENT,
             "expr": [
-                {"match": {"op": "==", "left": {"meta": {"key": key}}, "right": format!("{TRANSIT_PREFIX}*")}},
+                {"match": {"op": "==", "left": {"meta": {"key": key}}, "right": transit_links()}},
                 {"counter": {"packets": 0, "bytes": 0}},
                 {"accept": null},
             ],

@@ -234,10 +234,15 @@ fn chains_of_others_that_drop_are_found() {
         .map(|c| (c.table.as_str(), c.policy_drop))
         .collect();
     assert_eq!(found, [("filter", true), ("firewalld", false)]);
+    let by = |key: &str, right: &str| json!({"match": {"op": "==", "left": {"meta": {"key": key}}, "right": right}});
+    // The second as nft shows it after iptables has saved and restored it.
+    let comment = json!({"xt": {"type": "match", "name": "comment"}});
     let rules = |last: serde_json::Value| {
         json!({"nftables": [
-            {"rule": {"handle": 4, "comment": "kilonova", "expr": [{"accept": null}]}},
-            {"rule": {"handle": 5, "expr": last}},
+            {"rule": {"handle": 3, "expr": [by("iifname", "eth*"), {"accept": null}]}},
+            {"rule": {"handle": 4, "comment": "kilonova", "expr": [by("iifname", "kx*"), {"accept": null}]}},
+            {"rule": {"handle": 5, "expr": [by("oifname", "kx*"), comment, {"accept": null}]}},
+            {"rule": {"handle": 6, "expr": last}},
         ]})
         .to_string()
     };
@@ -246,7 +251,7 @@ fn chains_of_others_that_drop_are_found() {
     assert!(chains[0].drops(&returns).unwrap());
     assert!(chains[1].drops(&refuses).unwrap());
     assert!(!chains[1].drops(&returns).unwrap());
-    assert_eq!(chains[1].ours(&refuses).unwrap(), [4]);
+    assert_eq!(chains[1].ours(&refuses).unwrap(), [4, 5]);
 }
 
 #[test]
