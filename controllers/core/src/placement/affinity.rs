@@ -3,6 +3,7 @@
 //! For each selector that was asked for lately there is a count on each host; and for each required
 //! anti-affinity of instances that are placed, because it holds for those who come after them.
 
+use super::counts::Counts;
 use super::matching::selects;
 use super::request::Term;
 use kilonova_crds::v1alpha1::affinity::LabelSelector;
@@ -11,9 +12,6 @@ use std::sync::Arc;
 
 /// Selectors of a namespace that are kept; the one asked for longest ago goes first.
 const MAX_SELECTORS: usize = 64;
-
-/// How many instances on each slot.
-pub type Counts = HashMap<usize, u32>;
 
 type Labels = BTreeMap<String, String>;
 
@@ -37,18 +35,6 @@ struct Space {
 #[derive(Debug, Default)]
 pub struct Placed(HashMap<String, Space>);
 
-/// Counts one instance on a slot in or out.
-pub fn adjust(counts: &mut Counts, slot: usize, up: bool) {
-    if up {
-        *counts.entry(slot).or_default() += 1;
-    } else if let Some(count) = counts.get_mut(&slot) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&slot);
-        }
-    }
-}
-
 impl Space {
     /// Counts an item on one of its slots in or out.
     fn count(&mut self, uid: &str, slot: usize, up: bool) {
@@ -57,15 +43,17 @@ impl Space {
         };
         for (selector, counts) in &mut self.selectors {
             if selects(selector, &item.labels) {
-                adjust(counts, slot, up);
+                counts.adjust(slot, up);
             }
         }
         for term in &item.anti_affinity {
             match self.anti_affinity.iter_mut().find(|(t, _)| t == term) {
-                Some((_, counts)) => adjust(counts, slot, up),
-                None => self
-                    .anti_affinity
-                    .push((term.clone(), Counts::from([(slot, 1)]))),
+                Some((_, counts)) => counts.adjust(slot, up),
+                None => {
+                    let mut counts = Counts::default();
+                    counts.add(slot);
+                    self.anti_affinity.push((term.clone(), counts));
+                }
             }
         }
         self.anti_affinity.retain(|(_, counts)| !counts.is_empty());
@@ -150,11 +138,11 @@ impl Placed {
         match space.selectors.iter().position(|(s, _)| s == selector) {
             Some(place) => space.selectors[..=place].rotate_right(1),
             None => {
-                let mut counts = Counts::new();
+                let mut counts = Counts::default();
                 for item in space.items.values() {
                     if selects(selector, &item.labels) {
                         for slot in &item.slots {
-                            adjust(&mut counts, *slot, true);
+                            counts.add(*slot);
                         }
                     }
                 }

@@ -8,12 +8,23 @@ use crate::host_state::{HostState, MAX_ORPHANS, TaintEffect};
 /// Sets of constraints that are kept; the one asked for longest ago goes first.
 const MAX_CLASSES: usize = 32;
 
+/// What became of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It passes, so far.
+    Passes,
+    /// The first filter that it fails.
+    Fails(Filter),
+    /// No host of that name is registered.
+    Absent,
+}
+
 /// What a set of constraints makes of each host.
 #[derive(Debug)]
 pub struct Class {
     constraints: Constraints,
     /// Of each slot: the first filter that fails, if one does.
-    pub failed: Vec<Option<Filter>>,
+    pub outcomes: Vec<Outcome>,
     /// Of each slot: the weights of the preferred node terms that match, and the taints with effect
     /// `PreferNoSchedule` that are not tolerated.
     pub preferred: Vec<(u32, u32)>,
@@ -25,7 +36,7 @@ impl Class {
     fn new(constraints: &Constraints, hosts: &[Option<HostState>]) -> Self {
         let mut class = Self {
             constraints: constraints.clone(),
-            failed: Vec::with_capacity(hosts.len()),
+            outcomes: Vec::with_capacity(hosts.len()),
             preferred: Vec::with_capacity(hosts.len()),
             has_preferred: false,
         };
@@ -36,11 +47,15 @@ impl Class {
     }
 
     fn set(&mut self, slot: usize, host: Option<&HostState>) {
-        if slot >= self.failed.len() {
-            self.failed.resize(slot + 1, None);
+        if slot >= self.outcomes.len() {
+            self.outcomes.resize(slot + 1, Outcome::Absent);
             self.preferred.resize(slot + 1, (0, 0));
         }
-        self.failed[slot] = host.and_then(|h| first_failure(h, &self.constraints));
+        self.outcomes[slot] = match host.map(|h| first_failure(h, &self.constraints)) {
+            Some(None) => Outcome::Passes,
+            Some(Some(filter)) => Outcome::Fails(filter),
+            None => Outcome::Absent,
+        };
         self.preferred[slot] = host.map_or((0, 0), |h| preferences(h, &self.constraints));
         self.has_preferred |= self.preferred[slot] != (0, 0);
     }

@@ -1,22 +1,21 @@
 //! One decision: filter, then weigh.
 
-use super::affinity::{Counts, adjust};
-use super::constraints::check;
-use super::filter::{Filter, NoValidHost};
-use super::hosts::{Domains, Hosts};
+use super::Placement;
+use super::constraints::{Outcome, check};
+use super::filter::{Filter, NoValidHost, count};
+use super::hosts::{Free, Hosts};
 use super::matching::selects;
 use super::request::{Request, Term};
-use super::weights::{Scale, Weights};
-use super::{Placement, filter};
+use super::weights::{Scale, Span, Weights};
 use crate::resources::Resources;
-use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Memory that decisions use again.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    failed: Vec<Option<Filter>>,
+    outcomes: Vec<Outcome>,
     affinity: Vec<i64>,
-    passed: Vec<usize>,
+    passed: Vec<u32>,
 }
 
 impl Hosts {
@@ -36,15 +35,15 @@ impl Hosts {
         } else {
             self.weigh(request, weights, &mut scratch)
         };
-        let decision = match best {
-            Some(slot) => Ok(Placement {
-                node: self.names[slot].clone(),
-            }),
-            None => Err(filter::count(
-                (self.states.iter().zip(&scratch.failed))
-                    .filter_map(|(state, failed)| state.as_ref().and(*failed)),
-            )),
-        };
+        let decision = best.map(|slot| Placement {
+            node: self.names[slot].clone(),
+        });
+        let decision = decision.ok_or_else(|| {
+            count(scratch.outcomes.iter().filter_map(|outcome| match outcome {
+                Outcome::Fails(filter) => Some(*filter),
+                Outcome::Passes | Outcome::Absent => None,
+            }))
+        });
         self.scratch = scratch;
         decision
     }
@@ -52,48 +51,80 @@ impl Hosts {
     /// Fills in, for each slot, the first filter that fails, and the slots that pass all.
     fn filter(&mut self, request: &Request, scratch: &mut Scratch) {
         let class = self.classes.get(&request.constraints, &self.states);
-        scratch.failed.clone_from(&class.failed);
+        scratch.outcomes.clone_from(&class.outcomes);
         for name in &request.refused {
             if let Some(slot) = self.slot_of(name) {
-                scratch.failed[slot] = scratch.failed[slot].or(Some(Filter::Refused));
+                fail(&mut scratch.outcomes[slot], Filter::Refused);
             }
         }
-        self.filter_affinity(request, &mut scratch.failed);
+        self.filter_affinity(request, &mut scratch.outcomes);
         let wanted = Wanted::from(request.resources);
-        let free = &self.free;
+        let Free {
+            vcpus,
+            memory,
+            disk,
+        } = &self.free;
+        let free = memory.iter().zip(vcpus).zip(disk);
         scratch.passed.clear();
-        for (slot, failed) in scratch.failed.iter_mut().enumerate() {
-            if failed.is_some() || self.states[slot].is_none() {
+        for (slot, (outcome, ((memory, vcpus), disk))) in
+            (0u32..).zip(scratch.outcomes.iter_mut().zip(free))
+        {
+            if *outcome != Outcome::Passes {
                 continue;
             }
-            *failed = wanted.lacks(free.memory[slot], free.vcpus[slot], free.disk[slot]);
-            if failed.is_none() {
-                scratch.passed.push(slot);
+            match wanted.lacks(*memory, *vcpus, *disk) {
+                Some(filter) => *outcome = Outcome::Fails(filter),
+                None => scratch.passed.push(slot),
             }
         }
     }
 
-    fn filter_affinity(&mut self, request: &Request, failed: &mut [Option<Filter>]) {
+    fn filter_affinity(&mut self, request: &Request, outcomes: &mut [Outcome]) {
         let namespace = &request.key.namespace;
         for term in &request.affinity {
-            let counts = self.placed.counts(namespace, &term.selector).cloned();
-            let counts = counts.unwrap_or_default();
+            let counts = self.placed.counts(namespace, &term.selector);
+            let nobody = counts.is_none_or(super::counts::Counts::is_empty);
             // The first of a group that is near itself has nobody to be near yet.
-            if counts.is_empty() && selects(&term.selector, &request.labels) {
+            if nobody && selects(&term.selector, &request.labels) {
                 continue;
             }
-            let domains = self.domains(&term.topology_key);
-            let near = near(&counts, domains);
-            mark(failed, Filter::InstanceAffinity, |slot| {
-                domains[slot].is_none_or(|domain| !near.contains(&domain))
-            });
+            let domains = self.topologies.get(&term.topology_key, &self.states);
+            let slots = counts.into_iter().flat_map(|c| c.slots(&[]));
+            let near = domains.with(slots);
+            for (outcome, domain) in outcomes.iter_mut().zip(&domains.of) {
+                if domain.is_none_or(|d| !near[d as usize]) {
+                    fail(outcome, Filter::InstanceAffinity);
+                }
+            }
         }
-        for (term, counts) in self.apart(request) {
-            let domains = self.domains(&term.topology_key);
-            let near = near(&counts, domains);
-            mark(failed, Filter::InstanceAntiAffinity, |slot| {
-                domains[slot].is_some_and(|domain| near.contains(&domain))
-            });
+        self.each_apart(request, |near, of| {
+            for (outcome, domain) in outcomes.iter_mut().zip(of) {
+                if domain.is_some_and(|d| near[d as usize]) {
+                    fail(outcome, Filter::InstanceAntiAffinity);
+                }
+            }
+        });
+    }
+
+    /// Calls `each` for every required anti-affinity that concerns the Instance, its own and
+    /// others', with the topology domains where somebody is from whom it must be apart (itself left
+    /// out), and the domain of each slot.
+    fn each_apart(&mut self, request: &Request, mut each: impl FnMut(&[bool], &[Option<u32>])) {
+        let (namespace, uid) = (&request.key.namespace, &request.uid);
+        let own = self.placed.slots(namespace, uid).to_vec();
+        let except = |is_counted: bool| if is_counted { own.as_slice() } else { &[] };
+        for term in &request.anti_affinity {
+            let Some(counts) = self.placed.counts(namespace, &term.selector) else {
+                continue;
+            };
+            let except = except(selects(&term.selector, &request.labels));
+            let domains = self.topologies.get(&term.topology_key, &self.states);
+            each(&domains.with(counts.slots(except)), &domains.of);
+        }
+        for (term, counts) in self.placed.against(namespace, &request.labels) {
+            let except = except(request.anti_affinity.contains(term));
+            let domains = self.topologies.get(&term.topology_key, &self.states);
+            each(&domains.with(counts.slots(except)), &domains.of);
         }
     }
 
@@ -104,66 +135,54 @@ impl Hosts {
         weights: &Weights,
         scratch: &mut Scratch,
     ) -> Option<usize> {
-        let Scratch {
-            affinity, passed, ..
-        } = scratch;
-        let passed: &[usize] = passed;
-        self.prefer(request, affinity);
+        self.prefer(request, &mut scratch.affinity);
         let class = self.classes.get(&request.constraints, &self.states);
-        let affinity: &[i64] = affinity;
-        let free = &self.free;
-        let scales = [
-            Scale::new(weights.ram, passed, |s| free.memory[s]),
-            Scale::new(weights.cpu, passed, |s| free.vcpus[s]),
-            Scale::new(weights.disk, passed, |s| free.disk[s]),
-            Scale::new(weights.instances, passed, |s| self.instances[s].into()),
-        ];
+        let affinity = scratch.affinity.as_slice();
         let preferring = class.has_preferred || !affinity.is_empty();
-        let near = |s: usize| {
-            i64::from(class.preferred[s].0) + affinity.get(s).copied().unwrap_or_default()
+        let near = |slot: usize| {
+            let instances = affinity.get(slot).copied().unwrap_or_default();
+            instances + i64::from(class.preferred[slot].0)
         };
-        let tainted = |s: usize| -i64::from(class.preferred[s].1);
-        let extra = preferring.then(|| {
-            (
-                Scale::new(weights.affinity, passed, near),
-                Scale::new(weights.taints, passed, tainted),
-            )
-        });
-        let score = |s: usize| {
-            let [ram, cpu, disk, instances] = &scales;
-            let base = ram.of(free.memory[s])
-                + cpu.of(free.vcpus[s])
-                + disk.of(free.disk[s])
-                + instances.of(self.instances[s].into());
-            base + extra
-                .as_ref()
-                .map_or(0.0, |(a, t)| a.of(near(s)) + t.of(tainted(s)))
-        };
-        let (first, rest) = passed.split_first()?;
-        let mut best = (*first, score(*first));
-        for slot in rest {
-            let score = score(*slot);
-            if score > best.1 || (score == best.1 && self.names[*slot] < self.names[best.0]) {
-                best = (*slot, score);
-            }
+        let tainted = |slot: usize| -i64::from(class.preferred[slot].1);
+        let room = Room::new(&self.free, &self.instances, weights, &scratch.passed);
+        if !preferring {
+            return best(&self.names, &scratch.passed, |slot| room.weight(slot));
         }
-        Some(best.0)
+        let (mut affinities, mut taints) = (Span::EMPTY, Span::EMPTY);
+        for slot in &scratch.passed {
+            affinities.extend(near(*slot as usize));
+            taints.extend(tainted(*slot as usize));
+        }
+        let affinities = affinities.scale(weights.affinity);
+        let taints = taints.scale(weights.taints);
+        best(&self.names, &scratch.passed, |slot| {
+            room.weight(slot) + affinities.of(near(slot)) + taints.of(tainted(slot))
+        })
     }
 
     /// Sums, for each slot, the weights of preferred terms with instances near it; nothing where
     /// nothing is preferred.
     fn prefer(&mut self, request: &Request, affinity: &mut Vec<i64>) {
         affinity.clear();
-        for (weight, term) in &request.preferred {
-            let counts = self.placed.counts(&request.key.namespace, &term.selector);
-            let Some(counts) = counts.filter(|c| !c.is_empty()).cloned() else {
+        for (
+            weight,
+            Term {
+                selector,
+                topology_key,
+            },
+        ) in &request.preferred
+        {
+            let Some(counts) = self.placed.counts(&request.key.namespace, selector) else {
                 continue;
             };
+            if counts.is_empty() {
+                continue;
+            }
             affinity.resize(self.names.len(), 0);
-            let domains = self.domains(&term.topology_key);
-            let near = near(&counts, domains);
-            for (sum, domain) in affinity.iter_mut().zip(domains) {
-                if domain.is_some_and(|d| near.contains(&d)) {
+            let domains = self.topologies.get(topology_key, &self.states);
+            let near = domains.with(counts.slots(&[]));
+            for (sum, domain) in affinity.iter_mut().zip(&domains.of) {
+                if domain.is_some_and(|d| near[d as usize]) {
                     *sum += weight;
                 }
             }
@@ -183,7 +202,11 @@ impl Hosts {
         if let Some(failed) = check(host, &request.constraints) {
             return Some(failed);
         }
-        if self.too_near(request, slot) {
+        let mut too_near = false;
+        self.each_apart(request, |near, of| {
+            too_near |= of[slot].is_some_and(|domain| near[domain as usize]);
+        });
+        if too_near {
             return Some(Filter::InstanceAntiAffinity);
         }
         let with = |free: i64, own: u64| free.saturating_add_unsigned(own);
@@ -193,41 +216,60 @@ impl Hosts {
             with(self.free.disk[slot], own.disk),
         )
     }
+}
 
-    /// Whether required anti-affinity, its own or others', keeps it off that slot.
-    fn too_near(&mut self, request: &Request, slot: usize) -> bool {
-        let apart = self.apart(request);
-        apart.iter().any(|(term, counts)| {
-            let domains = self.domains(&term.topology_key);
-            domains[slot].is_some_and(|domain| near(counts, domains).contains(&domain))
-        })
+/// The slot with the greatest weight; of equal ones the name that sorts first.
+fn best(names: &[Arc<str>], passed: &[u32], weight: impl Fn(usize) -> f64) -> Option<usize> {
+    let mut best: Option<(usize, f64)> = None;
+    for slot in passed {
+        let slot = *slot as usize;
+        let weight = weight(slot);
+        let better = best.is_none_or(|(other, most)| {
+            weight > most || (weight == most && names[slot] < names[other])
+        });
+        if better {
+            best = Some((slot, weight));
+        }
+    }
+    best.map(|(slot, _)| slot)
+}
+
+/// The weighers of room and number of instances.
+struct Room<'a> {
+    free: &'a Free,
+    instances: &'a [i64],
+    ram: Scale,
+    cpu: Scale,
+    disk: Scale,
+    count: Scale,
+}
+
+impl<'a> Room<'a> {
+    fn new(free: &'a Free, instances: &'a [i64], weights: &Weights, passed: &[u32]) -> Self {
+        let [mut ram, mut cpu, mut disk, mut count] = [Span::EMPTY; 4];
+        for slot in passed {
+            let slot = *slot as usize;
+            ram.extend(free.memory[slot]);
+            cpu.extend(free.vcpus[slot]);
+            disk.extend(free.disk[slot]);
+            count.extend(instances[slot]);
+        }
+        Self {
+            free,
+            instances,
+            ram: ram.scale(weights.ram),
+            cpu: cpu.scale(weights.cpu),
+            disk: disk.scale(weights.disk),
+            count: count.scale(weights.instances),
+        }
     }
 
-    /// The required anti-affinity that concerns the Instance, with where those are from whom it
-    /// must be apart; itself left out.
-    fn apart(&mut self, request: &Request) -> Vec<(Term, Counts)> {
-        let (namespace, uid) = (&request.key.namespace, &request.uid);
-        let own: Vec<usize> = self.placed.slots(namespace, uid).to_vec();
-        let without = |counts: &Counts, is_counted: bool| {
-            let mut counts = counts.clone();
-            for slot in own.iter().filter(|_| is_counted) {
-                adjust(&mut counts, *slot, false);
-            }
-            counts
-        };
-        let mut apart = Vec::new();
-        for term in &request.anti_affinity {
-            if let Some(counts) = self.placed.counts(namespace, &term.selector) {
-                let is_counted = selects(&term.selector, &request.labels);
-                apart.push((term.clone(), without(counts, is_counted)));
-            }
-        }
-        for (term, counts) in self.placed.against(namespace, &request.labels) {
-            let is_counted = request.anti_affinity.contains(term);
-            apart.push((term.clone(), without(counts, is_counted)));
-        }
-        apart.retain(|(_, counts)| !counts.is_empty());
-        apart
+    #[inline]
+    fn weight(&self, slot: usize) -> f64 {
+        self.ram.of(self.free.memory[slot])
+            + self.cpu.of(self.free.vcpus[slot])
+            + self.disk.of(self.free.disk[slot])
+            + self.count.of(self.instances[slot])
     }
 }
 
@@ -264,16 +306,10 @@ impl Wanted {
     }
 }
 
-/// The topology domains that have any of those instances.
-fn near(counts: &Counts, domains: &Domains) -> HashSet<u32> {
-    let of = |slot: &usize| domains.get(*slot).copied().flatten();
-    counts.keys().filter_map(of).collect()
-}
-
-fn mark(failed: &mut [Option<Filter>], filter: Filter, fails: impl Fn(usize) -> bool) {
-    for (slot, verdict) in failed.iter_mut().enumerate() {
-        if verdict.is_none() && fails(slot) {
-            *verdict = Some(filter);
-        }
+/// Notes a failure, unless there was one before.
+#[inline]
+fn fail(outcome: &mut Outcome, filter: Filter) {
+    if *outcome == Outcome::Passes {
+        *outcome = Outcome::Fails(filter);
     }
 }

@@ -12,8 +12,41 @@ use std::sync::Arc;
 /// Label by which a Node is near only itself; where a Node lacks it, its name stands for it.
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
-/// A number for each slot: equal where the label has the same value; `None` where it is missing.
-pub type Domains = Vec<Option<u32>>;
+/// Which slots are near each other by one label.
+#[derive(Debug, Default)]
+pub struct Domains {
+    /// A number for each slot: equal where the label has the same value; `None` where it is missing.
+    pub of: Vec<Option<u32>>,
+    /// How many numbers there are.
+    pub len: usize,
+}
+
+impl Domains {
+    /// Which domains have one of those slots.
+    pub fn with(&self, slots: impl Iterator<Item = usize>) -> Vec<bool> {
+        let mut has = vec![false; self.len];
+        for slot in slots {
+            if let Some(number) = self.of.get(slot).copied().flatten() {
+                has[number as usize] = true;
+            }
+        }
+        has
+    }
+}
+
+/// The domains of each label that was asked for since a label changed.
+#[derive(Debug, Default)]
+pub(super) struct Topologies(HashMap<String, Domains>);
+
+impl Topologies {
+    pub fn get(&mut self, topology_key: &str, states: &[Option<HostState>]) -> &Domains {
+        if !self.0.contains_key(topology_key) {
+            let domains = number_domains(states, topology_key);
+            self.0.insert(topology_key.to_owned(), domains);
+        }
+        &self.0[topology_key]
+    }
+}
 
 /// All hosts. A slot is a node's name for good, registered or not.
 #[derive(Debug, Default)]
@@ -23,10 +56,10 @@ pub struct Hosts {
     pub(super) states: Vec<Option<HostState>>,
     used: Vec<Resources>,
     pub(super) free: Free,
-    pub(super) instances: Vec<u32>,
+    pub(super) instances: Vec<i64>,
     pub(super) classes: Classes,
     pub(super) placed: Placed,
-    topologies: HashMap<String, Domains>,
+    pub(super) topologies: Topologies,
     pub(super) scratch: Scratch,
 }
 
@@ -58,7 +91,7 @@ impl Hosts {
         self.free.memory.push(0);
         self.free.disk.push(0);
         self.classes.update(slot, None);
-        self.topologies.clear();
+        self.topologies.0.clear();
         slot
     }
 
@@ -76,7 +109,7 @@ impl Hosts {
         }
         let labels = |s: &Option<HostState>| s.as_ref().map(|s| s.labels.clone());
         if labels(&self.states[slot]).as_ref() != Some(&state.labels) {
-            self.topologies.clear();
+            self.topologies.0.clear();
         }
         self.classes.update(slot, Some(&state));
         self.states[slot] = Some(state);
@@ -92,7 +125,7 @@ impl Hosts {
         let was = self.states[slot].take().is_some();
         if was {
             self.classes.update(slot, None);
-            self.topologies.clear();
+            self.topologies.0.clear();
         }
         was
     }
@@ -101,7 +134,7 @@ impl Hosts {
     pub fn set_used(&mut self, name: &str, used: Resources, instances: u32) {
         let slot = self.slot(name);
         self.used[slot] = used;
-        self.instances[slot] = instances;
+        self.instances[slot] = instances.into();
         self.refresh(slot);
     }
 
@@ -143,27 +176,19 @@ impl Hosts {
     pub(super) fn slot_of(&self, name: &str) -> Option<usize> {
         self.slots.get(name).copied()
     }
-
-    /// Which slots are near each other by that label.
-    pub(super) fn domains(&mut self, topology_key: &str) -> &Domains {
-        if !self.topologies.contains_key(topology_key) {
-            let domains = number_domains(&self.states, topology_key);
-            self.topologies.insert(topology_key.to_owned(), domains);
-        }
-        &self.topologies[topology_key]
-    }
 }
 
 fn number_domains(states: &[Option<HostState>], topology_key: &str) -> Domains {
     let mut numbers: HashMap<&str, u32> = HashMap::new();
-    let mut domains = Vec::with_capacity(states.len());
+    let mut of = Vec::with_capacity(states.len());
     for state in states {
         let value = state.as_ref().and_then(|state| {
             let name = (topology_key == HOSTNAME).then_some(&*state.name);
             state.labels.get(topology_key).map(String::as_str).or(name)
         });
         let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-        domains.push(value.map(|value| *numbers.entry(value).or_insert(next)));
+        of.push(value.map(|value| *numbers.entry(value).or_insert(next)));
     }
-    domains
+    let len = numbers.len();
+    Domains { of, len }
 }

@@ -12,6 +12,7 @@
 
 mod affinity;
 mod constraints;
+mod counts;
 mod decide;
 mod filter;
 mod hosts;

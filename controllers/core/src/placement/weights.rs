@@ -33,46 +33,61 @@ impl Default for Weights {
     }
 }
 
-/// One weigher over the hosts that passed: values normalised to 0…1 by their least and greatest,
-/// all 0 where they are equal, times the multiplier (Nova's `weights.normalize`).
+/// The least and the greatest of a weigher's values over the hosts that passed.
+#[derive(Clone, Copy)]
+pub struct Span {
+    least: i64,
+    greatest: i64,
+}
+
+impl Span {
+    /// Of nothing.
+    pub const EMPTY: Self = Self {
+        least: i64::MAX,
+        greatest: i64::MIN,
+    };
+
+    /// Takes one more value in.
+    #[inline]
+    pub fn extend(&mut self, value: i64) {
+        self.least = self.least.min(value);
+        self.greatest = self.greatest.max(value);
+    }
+
+    /// The weigher over that span.
+    pub fn scale(self, multiplier: f64) -> Scale {
+        let factor = if self.greatest > self.least {
+            multiplier / distance(self.greatest, self.least)
+        } else {
+            0.0
+        };
+        let least = if factor == 0.0 { 0 } else { self.least };
+        Scale { least, factor }
+    }
+}
+
+/// One weigher: values normalised to 0…1 by their least and greatest, all 0 where they are equal,
+/// times the multiplier (Nova's `weights.normalize`).
+#[derive(Clone, Copy)]
 pub struct Scale {
     least: i64,
     factor: f64,
 }
 
 impl Scale {
-    pub fn new(multiplier: f64, passed: &[usize], value: impl Fn(usize) -> i64) -> Self {
-        let mut least = i64::MAX;
-        let mut greatest = i64::MIN;
-        if multiplier != 0.0 {
-            for slot in passed {
-                let value = value(*slot);
-                least = least.min(value);
-                greatest = greatest.max(value);
-            }
-        }
-        let factor = if greatest > least {
-            multiplier / distance(greatest, least)
-        } else {
-            0.0
-        };
-        Self { least, factor }
-    }
-
     /// The weight of that value.
     #[inline]
-    pub fn of(&self, value: i64) -> f64 {
-        if self.factor == 0.0 {
-            return 0.0;
-        }
+    pub fn of(self, value: i64) -> f64 {
         distance(value, self.least) * self.factor
     }
 }
 
+/// `a` − `b`, at most 2^63 apart as differences of amounts in bytes are.
+#[inline]
 #[allow(
     clippy::cast_precision_loss,
     reason = "a weight needs no more precision than an f64 has"
 )]
 fn distance(a: i64, b: i64) -> f64 {
-    a as f64 - b as f64
+    a.saturating_sub(b) as f64
 }
