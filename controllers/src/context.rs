@@ -74,27 +74,35 @@ impl Context {
 }
 
 /// Takes in what the watch of a kind delivers.
-pub struct WorldSink(pub Arc<Context>);
+pub struct WorldSink {
+    /// Where to.
+    pub context: Arc<Context>,
+    /// Whether nodes' health is told by this kind: then what is missed while the watch is lost is
+    /// no node's fault.
+    pub tells_health: bool,
+}
 
 impl<K: Cached> Sink<K> for WorldSink {
     fn replaced(&self, list: Vec<K>, version: u64) -> Result<(), WentBack> {
-        let work = self.0.world.lock().replaced(list, version)?;
-        self.0.enqueue(work);
+        let work = self.context.world.lock().replaced(list, version)?;
+        self.context.enqueue(work);
         Ok(())
     }
 
     fn seen(&self, object: K) {
-        let work = self.0.world.lock().seen(object);
-        self.0.enqueue(work);
+        let work = self.context.world.lock().seen(object);
+        self.context.enqueue(work);
     }
 
     fn deleted(&self, object: &K) {
-        let work = self.0.world.lock().deleted(object);
-        self.0.enqueue(work);
+        let work = self.context.world.lock().deleted(object);
+        self.context.enqueue(work);
     }
 
     fn contact(&self) {
-        let work = self.0.world.lock().contact(Instant::now());
-        self.0.enqueue(work);
+        if self.tells_health {
+            let work = self.context.world.lock().contact(Instant::now());
+            self.context.enqueue(work);
+        }
     }
 }

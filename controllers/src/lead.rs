@@ -23,7 +23,9 @@ use kilonova_crds::{
 };
 use kube::{Api, Client};
 use parking_lot::Mutex;
+use std::any::TypeId;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -43,12 +45,13 @@ const ID_RETRY: Duration = Duration::from_secs(1);
 /// A task of the leader's; gives a value only when the process must start anew.
 pub type Tasks = JoinSet<Option<WentBack>>;
 
-/// Leads, until something ends that never should.
+/// Leads, until something ends that never should. `reading` is made false once every kind is read.
 pub async fn lead(
     cli: &Cli,
     client: Client,
     leadership: Arc<Leadership>,
     metrics: Metrics,
+    reading: &AtomicBool,
     tasks: &mut Tasks,
 ) -> RunError {
     let images = match HttpSource::new(Timeouts::default(), cli.address_policy()) {
@@ -87,6 +90,7 @@ pub async fn lead(
         sleep(SYNC_LOOK).await;
     }
     work(&context, cli.workers, tasks);
+    reading.store(false, Ordering::Relaxed);
     match tasks.join_next().await {
         Some(Ok(Some(back))) => back.into(),
         _ => RunError::Task,
@@ -138,7 +142,10 @@ fn watch_all(context: &Arc<Context>, tasks: &mut Tasks) {
 
 fn watch<K: Cached>(context: &Arc<Context>, tasks: &mut Tasks, scope: Scope) {
     let api = K::api(&context.client, None);
-    let sink = WorldSink(context.clone());
+    let sink = WorldSink {
+        context: context.clone(),
+        tells_health: TypeId::of::<K>() == TypeId::of::<Lease>(),
+    };
     tasks.spawn(async move { Some(reflect::<K>(api, scope, sink).await) });
 }
 

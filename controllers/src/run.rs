@@ -11,6 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use prometheus::Registry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -64,10 +65,16 @@ pub enum RunError {
 pub async fn run(cli: Cli) -> Result<(), RunError> {
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
+    // A standby is ready to do what it is for: to stand by.
+    let reading = Arc::new(AtomicBool::new(false));
+    let told = reading.clone();
     let endpoints = Endpoints {
         registry,
         healthy: Arc::new(|| None),
-        ready: Arc::new(|| None),
+        ready: Arc::new(move || {
+            let reading = told.load(Ordering::Relaxed);
+            reading.then(|| "leading, and still reading the API".to_owned())
+        }),
     };
     let (address, serve) = http_server::bind(cli.metrics_addr, endpoints).await?;
     info!(%address, "serving metrics");
@@ -77,7 +84,7 @@ pub async fn run(cli: Cli) -> Result<(), RunError> {
             Ok(()) => Err(RunError::Task),
             Err(error) => Err(RunError::Server(error)),
         },
-        result = stand_by_and_lead(cli, client, metrics) => result,
+        result = stand_by_and_lead(cli, client, metrics, &reading) => result,
     }
 }
 
@@ -95,7 +102,12 @@ async fn client(cli: &Cli) -> Result<Client, RunError> {
     Client::try_from(config).map_err(RunError::Client)
 }
 
-async fn stand_by_and_lead(cli: Cli, client: Client, metrics: Metrics) -> Result<(), RunError> {
+async fn stand_by_and_lead(
+    cli: Cli,
+    client: Client,
+    metrics: Metrics,
+    reading: &AtomicBool,
+) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
     let end = async {
@@ -117,10 +129,11 @@ async fn stand_by_and_lead(cli: Cli, client: Client, metrics: Metrics) -> Result
         () = &mut end => return Ok(()),
     };
     metrics.leader.set(1);
+    reading.store(true, Ordering::Relaxed);
     let mut tasks = JoinSet::new();
     let result = tokio::select! {
         lost = keeper.keep() => Err(lost.into()),
-        error = lead(&cli, client, leadership, metrics.clone(), &mut tasks) => Err(error),
+        error = lead(&cli, client, leadership, metrics.clone(), reading, &mut tasks) => Err(error),
         () = &mut end => Ok(()),
     };
     // Whatever is being written is cut off before the Lease is given up.

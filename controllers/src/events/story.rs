@@ -20,7 +20,7 @@ pub struct Told {
 }
 
 /// Reasons of `Ready` that are trouble; others are states on the way, or wanted.
-const TROUBLE: [&str; 16] = [
+const TROUBLE: [&str; 13] = [
     "ImageFailed",
     "ImageChecksumMismatch",
     "SegmentFailed",
@@ -33,10 +33,7 @@ const TROUBLE: [&str; 16] = [
     "InsufficientDisk",
     "Refused",
     "LibvirtError",
-    "NodeLost",
-    "HypervisorNotReady",
-    "Unknown",
-    "Stalled",
+    "NodeUnreachable",
 ];
 
 /// What to tell when this status is written over that one.
@@ -73,6 +70,7 @@ fn ready(old: Option<&Condition>, new: Option<&Condition>) -> Option<Told> {
     if old.is_some_and(|old| old.status == new.status && old.reason == new.reason) {
         return None;
     }
+    let was_lost = old.is_some_and(|old| old.status == ConditionStatus::Unknown);
     let told = |warning, reason: &str, note: String| Told {
         warning,
         reason: reason.to_owned(),
@@ -82,6 +80,7 @@ fn ready(old: Option<&Condition>, new: Option<&Condition>) -> Option<Told> {
     let holds = new.status == ConditionStatus::True;
     let plain = |reason, note: &str| Some(told(false, reason, note.to_owned()));
     match new.reason.as_str() {
+        _ if holds && was_lost => plain("NodeAnswers", "its node answers again"),
         "Running" if holds => plain("Started", "the domain runs"),
         "Stopped" if holds => plain("Stopped", "the domain is off"),
         "Paused" if holds => plain("Paused", "the domain is paused"),

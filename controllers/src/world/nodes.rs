@@ -199,14 +199,13 @@ impl World {
         });
     }
 
-    pub(super) fn node_changed(&mut self, change: &Change<Node>, work: &mut Vec<Work>) {
+    pub(super) fn node_changed<'a>(&mut self, change: &'a Change<Node>, work: &mut Vec<Work>) {
         let Some(object) = change.new.as_ref().or(change.old.as_ref()) else {
             return;
         };
-        let same = |get: fn(&Node) -> String| {
-            change.old.as_deref().map(get) == change.new.as_deref().map(get)
-        };
-        if same(|n| format!("{:?}{:?}", n.metadata.labels, n.spec)) {
+        let looked_at =
+            |node: &'a Option<Arc<Node>>| node.as_ref().map(|n| (&n.metadata.labels, &n.spec));
+        if looked_at(&change.old) == looked_at(&change.new) {
             return;
         }
         let name = object.name_any();
