@@ -39,36 +39,31 @@ impl Network {
         segment: &SegmentDesired,
         port: &PortDesired,
     ) -> Result<(), Error> {
-        self.ensure_port_rules(port).await?;
-        self.ensure_dhcp_host(segment, port)?;
-        let name = port.tap.as_str();
-        let inside = Netlink::open(Some(&port.segment)).await?;
-        let links = inside.links().await?;
-        let bridge = links.get(BRIDGE).map(|bridge| bridge.index);
-        match links.get(name) {
-            Some(tap) if tap.up && tap.master == bridge => return Ok(()),
-            Some(_) => {}
-            None => {
-                let outside = Netlink::open(None).await?;
-                if outside.index(name).await?.is_none() {
-                    return Err(Error::NoTap(port.tap.clone()));
-                }
-                outside.hand_over(name, &port.segment).await?;
-            }
+        let text = rules::port_rules(port);
+        let applied = self.has_port_rules(port, &text).await?;
+        if !applied {
+            nft::apply(Some(&port.segment), &text).await?;
         }
-        Ok(inside.enslave(name).await?)
+        self.ensure_dhcp_host(segment, port)?;
+        let record = async {
+            if applied {
+                return Ok(());
+            }
+            self.record_port_rules(&port.segment, &port.tap, text).await
+        };
+        tokio::try_join!(record, attach(port)).map(drop)
     }
 
-    async fn ensure_port_rules(&self, port: &PortDesired) -> Result<(), Error> {
-        let text = rules::port_rules(port);
+    /// Whether a port's rules are in the kernel, untouched since they were put in.
+    async fn has_port_rules(&self, port: &PortDesired, text: &str) -> Result<bool, Error> {
         let (netns, tap) = (&port.segment, &port.tap);
-        let record = files::read_record(&self.run.segment(netns).port_record(tap))?;
+        let path = self.run.segment(netns).port_record(tap);
+        let Some(record) = files::read_record(&path)?.filter(|record| record.text == text) else {
+            return Ok(false);
+        };
         let listing = Listing::parse(&nft::ruleset(netns).await?)?;
-        let state = Listing::state(record.as_ref(), listing.ports.get(tap));
-        if state == RulesState::Applied(rules::digest(&text)) {
-            return Ok(());
-        }
-        self.apply_port_rules(netns, tap, text).await
+        let state = Listing::state(Some(&record), listing.ports.get(tap));
+        Ok(matches!(state, RulesState::Applied(_)))
     }
 
     fn ensure_dhcp_host(&self, segment: &SegmentDesired, port: &PortDesired) -> Result<(), Error> {
@@ -110,4 +105,24 @@ impl Network {
         let links = Netlink::open(None).await?.links().await?;
         Ok(links.keys().filter_map(|name| tap(name)).collect())
     }
+}
+
+/// Takes a tap into its Segment, from wherever it is, and puts it on the bridge.
+async fn attach(port: &PortDesired) -> Result<(), Error> {
+    let name = port.tap.as_str();
+    let inside = Netlink::open(Some(&port.segment)).await?;
+    let links = inside.links().await?;
+    let bridge = links.get(BRIDGE).map(|bridge| bridge.index);
+    match links.get(name) {
+        Some(tap) if tap.up && tap.master == bridge => return Ok(()),
+        Some(_) => {}
+        None => {
+            let outside = Netlink::open(None).await?;
+            if outside.index(name).await?.is_none() {
+                return Err(Error::NoTap(port.tap.clone()));
+            }
+            outside.hand_over(name, &port.segment).await?;
+        }
+    }
+    Ok(inside.enslave(name).await?)
 }

@@ -68,8 +68,10 @@ impl Network {
 
     /// What is to be done for a Segment.
     pub(crate) async fn plan_segment(&self, segment: &SegmentDesired) -> Result<Vec<Step>, Error> {
-        let observed = self.observe_segment(&segment.netns).await?;
-        let node = self.node_side(segment.routed).await?;
+        let (observed, node) = tokio::try_join!(
+            self.observe_segment(&segment.netns),
+            self.node_side(segment.routed)
+        )?;
         let files = self.run.segment(&segment.netns).dhcp;
         Ok(plan::plan(
             segment,
@@ -118,14 +120,13 @@ impl Network {
         Ok(files::write_record(&files.record(), &record)?)
     }
 
-    /// Puts a port's rules in.
-    pub(crate) async fn apply_port_rules(
+    /// Remembers a port's rules, just put in, and what nft shows of them.
+    pub(crate) async fn record_port_rules(
         &self,
         netns: &Netns,
         tap: &LinkName,
         text: String,
     ) -> Result<(), Error> {
-        nft::apply(Some(netns), &text).await?;
         let mut listing = Listing::parse(&nft::ruleset(netns).await?)?;
         let record = Record {
             text,
@@ -137,11 +138,12 @@ impl Network {
 
     async fn restore_port_rules(&self, netns: &Netns, tap: &LinkName) -> Result<(), Error> {
         let record = files::read_record(&self.run.segment(netns).port_record(tap))?;
-        match record {
-            Some(record) => self.apply_port_rules(netns, tap, record.text).await,
+        let Some(record) = record else {
             // It was unplugged since: there is nothing to restore.
-            None => Ok(()),
-        }
+            return Ok(());
+        };
+        nft::apply(Some(netns), &record.text).await?;
+        self.record_port_rules(netns, tap, record.text).await
     }
 
     /// Starts the DHCP server.

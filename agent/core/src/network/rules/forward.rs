@@ -2,7 +2,8 @@
 //!
 //! Kubernetes' nodes often have a FORWARD chain whose policy is DROP. An accept in a chain of ours
 //! does not help there: each base chain decides for itself. So the accept goes into that chain. It
-//! names links only: what iptables-nft can show of a rule that it did not write.
+//! names links only: what iptables-nft can show of a rule that it did not write, and can save and
+//! restore. Chains of iptables-legacy are not nftables', and not seen.
 
 use super::TABLE;
 use super::listing::{MalformedListing, objects};
