@@ -48,6 +48,7 @@ fn what_is_outside_is_reached_as_the_node_and_what_is_inside_not_at_all() {
                 assert_eq!(guest.asks(address), None, "{address}");
             }
             assert!(!guest.pings(NODE));
+            assert!(guest.is_refused("10.0.0.1:53"), "DNS at the gateway");
             let listed = sh("nft list chain ip filter FORWARD");
             assert_eq!(
                 listed.matches("comment \"kilonova\"").count(),

@@ -91,6 +91,15 @@ impl Guest {
 }
 
 impl Guest {
+    /// Whether a server at this address is refused at once, and not only not heard.
+    pub fn is_refused(&self, address: &str) -> bool {
+        let address: SocketAddr = address.parse().unwrap();
+        within(&self.netns, move || {
+            TcpStream::connect_timeout(&address, GIVE_UP)
+                .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+        })
+    }
+
     /// An open connection to a server that says everything back; started in the world.
     pub fn flow(&self, address: &str) -> Flow {
         let address: SocketAddr = address.parse().unwrap();
