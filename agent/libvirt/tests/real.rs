@@ -291,6 +291,30 @@ async fn a_restart_of_libvirtd_is_survived() {
 }
 
 #[tokio::test]
+async fn a_hung_libvirtd_is_noticed_and_comes_back() {
+    let node = Node::start().await;
+    let limits = Limits {
+        query: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let libvirt = node.connect_with(limits).await;
+    let mut events = libvirt.events();
+    libvirt.list().await.unwrap();
+    let signal = |signal| {
+        let pid = node.path("libvirtd.pid");
+        node.run(&format!("kill -{signal} $(cat {})", pid.display()));
+    };
+    signal("STOP");
+    let error = libvirt.list().await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    // Nothing was closed, so that keepalive alone tells.
+    wait_for_event(&mut events, &Event::Disconnected).await;
+    signal("CONT");
+    wait_for_event(&mut events, &Event::Reconnected).await;
+    libvirt.list().await.unwrap();
+}
+
+#[tokio::test]
 async fn says_what_the_node_is() {
     let node = Node::start().await;
     let libvirt = node.connect().await;

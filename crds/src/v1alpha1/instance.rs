@@ -46,7 +46,8 @@ pub struct InstanceSpec {
     pub flavor: String,
     /// What the root disk is made from. Immutable.
     pub image: ImageRef,
-    /// The wanted power state: `On` (where absent), `Off`, `Paused` or `Suspended` (memory on disk).
+    /// The wanted power state: `"On"` (where absent), `"Off"`, `Paused` or `Suspended` (memory on
+    /// disk). In quotes, because YAML takes On and Off for booleans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power: Option<Power>,
     /// Whether a guest that stops by itself is started again: `Always` (where absent), `OnFailure`

@@ -38,6 +38,7 @@ impl Node {
                 "node.sh",
             ])
             .arg(directory.path())
+            .stderr(std::fs::File::create(directory.path().join("node.log")).unwrap())
             .spawn()
             .expect("unshare(1)");
         let mut node = Self { directory, process };
@@ -45,10 +46,9 @@ impl Node {
         let end = Instant::now() + LONG;
         while !socket.exists() {
             let ended = node.process.try_wait().unwrap();
-            assert!(
-                ended.is_none() && Instant::now() < end,
-                "no libvirtd (are you root?)"
-            );
+            let log = std::fs::read_to_string(node.path("node.log")).unwrap();
+            let waiting = ended.is_none() && Instant::now() < end;
+            assert!(waiting, "no libvirtd (are you root?): {log}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         node

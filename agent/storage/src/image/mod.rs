@@ -103,6 +103,15 @@ impl Images {
         goes_on.then(|| download.progress.clone())
     }
 
+    /// What the cached images, and downloads under way, take on the node, in bytes.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub async fn used(&self) -> Result<u64, Error> {
+        let root = self.root.clone();
+        files::blocking(move || room::used(&root)).await
+    }
+
     /// Removes images that no root disk is over, the longest unused first, until `bytes` are free.
     /// Returns how many are free then. [`Self::ensure`] does so by itself.
     ///

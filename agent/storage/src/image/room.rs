@@ -4,8 +4,12 @@ use super::part::{self, PART};
 use crate::instance::Instances;
 use crate::{Error, capacity, files};
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+/// What `stat` counts space in, in bytes (POSIX).
+const BLOCK: u64 = 512;
 
 /// Notes that an image is used now: the longest unused go first.
 pub(super) fn touch(path: &Path) {
@@ -68,4 +72,15 @@ fn entries(root: &Path) -> Result<Vec<Entry>, Error> {
         });
     }
     Ok(entries)
+}
+
+/// What the files of the cache take, in bytes.
+pub(super) fn used(root: &Path) -> Result<u64, Error> {
+    let error = || Error::io("list", root);
+    let mut bytes = 0_u64;
+    for entry in fs::read_dir(root).map_err(error())? {
+        let metadata = entry.map_err(error())?.metadata().map_err(error())?;
+        bytes = bytes.saturating_add(metadata.blocks().saturating_mul(BLOCK));
+    }
+    Ok(bytes)
 }

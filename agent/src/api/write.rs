@@ -1,0 +1,171 @@
+//! The one module that writes to the API server. Each write is tried once; who asked for it looks
+//! anew before another.
+
+use crate::metrics::Metrics;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kilonova_crds::names::{AGENT_LEASE, AGENT_MANAGER, NODE_NAMESPACE_LABEL};
+use kilonova_crds::node::DomainStatus;
+use kilonova_crds::v1alpha1::{HypervisorSpec, HypervisorStatus};
+use kilonova_crds::{Domain, Hypervisor};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a write may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a write did not happen, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The object is another one now, or gone (409, 404).
+    #[error("the object changed meanwhile")]
+    Changed(#[source] kube::Error),
+    /// It failed.
+    #[error("the API server did not take the write")]
+    Failed(#[source] kube::Error),
+    /// No answer in time.
+    #[error("the API server did not answer in time")]
+    Timeout,
+}
+
+impl From<kube::Error> for WriteError {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) if matches!(status.code, 404 | 409) => Self::Changed(error),
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// The writer.
+#[derive(Clone)]
+pub struct Writer {
+    own: Client,
+    node: Client,
+    namespace: String,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// A writer with the agent's own token, and with that of the node namespace.
+    pub fn new(own: Client, node: Client, namespace: &str, metrics: Metrics) -> Self {
+        let namespace = namespace.to_owned();
+        Self {
+            own,
+            node,
+            namespace,
+            metrics,
+        }
+    }
+
+    /// Replaces the status of that Domain; refused where it changed since.
+    pub async fn domain_status(
+        &self,
+        domain: &Domain,
+        status: DomainStatus,
+    ) -> Result<Domain, WriteError> {
+        let api: Api<Domain> = Api::namespaced(self.node.clone(), &self.namespace);
+        let mut next = domain.clone();
+        next.metadata.managed_fields = None;
+        next.status = Some(status);
+        let params = PostParams {
+            field_manager: Some(AGENT_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let name = domain.name_any();
+        self.send("domain", api.replace_status(&name, &params, &next))
+            .await
+    }
+
+    /// Applies the agent's part of its Hypervisor's status.
+    pub async fn hypervisor_status(
+        &self,
+        node: &str,
+        status: &HypervisorStatus,
+    ) -> Result<Hypervisor, WriteError> {
+        let api: Api<Hypervisor> = Api::all(self.own.clone());
+        let mut applied = Hypervisor::new(node, HypervisorSpec::default());
+        applied.status = Some(status.clone());
+        let patch = Patch::Apply(&applied);
+        self.send("hypervisor", api.patch_status(node, &applying(), &patch))
+            .await
+    }
+
+    /// Renews the Lease, or makes it.
+    pub async fn renew_lease(&self, holder: &str, seconds: i32) -> Result<(), WriteError> {
+        let api: Api<Lease> = Api::namespaced(self.node.clone(), &self.namespace);
+        let now = MicroTime(Timestamp::now());
+        let renewal = json!({"spec": {"renewTime": now, "holderIdentity": holder}});
+        let patch = Patch::Merge(&renewal);
+        let params = PatchParams {
+            field_manager: Some(AGENT_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match self
+            .send("lease", api.patch(AGENT_LEASE, &params, &patch))
+            .await
+        {
+            Err(WriteError::Changed(kube::Error::Api(status))) if status.code == 404 => {
+                let lease = lease(holder, seconds, now);
+                let params = PostParams::default();
+                let create = api.create(&params, &lease);
+                self.send("lease", create).await.map(drop)
+            }
+            other => other.map(drop),
+        }
+    }
+
+    async fn send<T>(
+        &self,
+        object: &'static str,
+        write: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, WriteError> {
+        let result = match timeout(PATIENCE, write).await {
+            Ok(result) => result.map_err(WriteError::from),
+            Err(_) => Err(WriteError::Timeout),
+        };
+        self.metrics.write(object, result.is_ok());
+        result
+    }
+}
+
+/// Makes the Hypervisor of this node, where there is none; its spec is the operator's.
+pub async fn register(client: &Client, node: &str) -> kube::Result<Hypervisor> {
+    let api: Api<Hypervisor> = Api::all(client.clone());
+    if let Some(found) = api.get_opt(node).await? {
+        return Ok(found);
+    }
+    let new = json!({
+        "apiVersion": "kilonova.dev/v1alpha1", "kind": "Hypervisor",
+        "metadata": {"name": node}, "spec": {},
+    });
+    api.patch(node, &applying(), &Patch::Apply(&new)).await
+}
+
+fn applying() -> PatchParams {
+    PatchParams::apply(AGENT_MANAGER).force()
+}
+
+fn lease(holder: &str, seconds: i32, now: MicroTime) -> Lease {
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(AGENT_LEASE.to_owned()),
+            labels: Some(BTreeMap::from([(
+                NODE_NAMESPACE_LABEL.to_owned(),
+                String::new(),
+            )])),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(seconds),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        }),
+    }
+}

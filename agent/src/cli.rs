@@ -1,0 +1,106 @@
+//! The command line; every flag has an environment variable.
+
+use clap::{Parser, ValueEnum};
+use ipnet::{IpNet, Ipv4Net};
+use kilonova_agent_network::NetworkOptions;
+use kilonova_common::http_source::AddressPolicy;
+use kilonova_common::telemetry::LogFormat;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// How guests are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VirtType {
+    /// KVM where a tiny guest runs under it, emulation elsewhere.
+    Auto,
+    /// KVM.
+    Kvm,
+    /// QEMU's emulation.
+    Qemu,
+}
+
+/// Kilonova's agent: makes this node what its node namespace says.
+#[derive(Clone, Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// Kubeconfig to use; absent: the pod's own service account. Its token must be bound to this
+    /// Node, or to a pod on it.
+    #[arg(long, env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of this Node.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: String,
+    /// Where images and instances are kept; absolute, and readable for QEMU's user.
+    #[arg(long, env = "KILONOVA_STATE_DIR", default_value = "/var/lib/kilonova")]
+    pub state_dir: PathBuf,
+    /// Where files are kept that end with the node's boot.
+    #[arg(long, env = "KILONOVA_RUN_DIR", default_value = "/run/kilonova")]
+    pub run_dir: PathBuf,
+    /// This node's libvirt.
+    #[arg(long, env = "KILONOVA_LIBVIRT_URI", default_value = "qemu:///system")]
+    pub libvirt_uri: String,
+    /// How guests are run.
+    #[arg(long, env = "KILONOVA_VIRT_TYPE", value_enum, default_value = "auto")]
+    pub virt_type: VirtType,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    #[arg(long, env = "KILONOVA_METRICS_ADDR", default_value = "127.0.0.1:9441")]
+    pub metrics_addr: SocketAddr,
+    /// How log lines are written.
+    #[arg(long, env = "KILONOVA_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What no instance reaches: the ranges of the cluster and its nodes. This node's own addresses
+    /// and link-local ones are out of reach without being named.
+    #[arg(long, env = "KILONOVA_BLOCKED_CIDRS", value_delimiter = ',')]
+    pub blocked_cidrs: Vec<Ipv4Net>,
+    /// What instances reach all the same.
+    #[arg(long, env = "KILONOVA_ALLOWED_CIDRS", value_delimiter = ',')]
+    pub allowed_cidrs: Vec<Ipv4Net>,
+    /// Where the addresses between a network and this node come from; never seen outside the node.
+    #[arg(long, env = "KILONOVA_TRANSIT_CIDR", default_value = "100.127.0.0/16")]
+    pub transit_cidr: Ipv4Net,
+
+    /// Addresses that images may come from beside public and private ones (loopback, link-local).
+    #[arg(long, env = "KILONOVA_IMAGE_ALLOW_CIDRS", value_delimiter = ',')]
+    pub image_allow_cidr: Vec<IpNet>,
+    /// Addresses that images may not come from, such as the cluster's services.
+    #[arg(long, env = "KILONOVA_IMAGE_DENY_CIDRS", value_delimiter = ',')]
+    pub image_deny_cidr: Vec<IpNet>,
+    /// How many images are fetched at once.
+    #[arg(long, env = "KILONOVA_DOWNLOADS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub downloads: u16,
+    /// How many guests are started at once.
+    #[arg(long, env = "KILONOVA_STARTS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub starts: u16,
+}
+
+impl Cli {
+    /// What the node's network is told.
+    pub fn network(&self) -> NetworkOptions {
+        NetworkOptions {
+            run_dir: self.run_dir.clone(),
+            transit_cidr: self.transit_cidr,
+            blocked: self.blocked_cidrs.clone(),
+            allowed: self.allowed_cidrs.clone(),
+        }
+    }
+
+    /// Where images may come from.
+    pub fn address_policy(&self) -> AddressPolicy {
+        AddressPolicy {
+            allow: self.image_allow_cidr.clone(),
+            deny: self.image_deny_cidr.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,168 @@
+//! What the cluster is told of this node: its Hypervisor, and by a Lease that its agent lives.
+
+mod probe;
+
+pub use probe::{ProbeError, virtualization};
+
+use crate::api::{WriteError, register};
+use crate::runner::{Runner, kernel_release};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kilonova_agent_core::hypervisor::{NodeReport, differs};
+use kilonova_agent_core::observed::{LibvirtDomain, NodeFacts};
+use kilonova_common::telemetry::chain;
+use kilonova_crds::Hypervisor;
+use kube::Client;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+/// How often the Lease is renewed; four renewals may be missed before the node counts as lost.
+const RENEW: Duration = Duration::from_secs(10);
+/// What the Lease says of itself, in seconds.
+const LEASE_SECONDS: i32 = 40;
+/// How often a renewal or a report that failed is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often the node is looked at when nothing tells of a change.
+const LOOK: Duration = Duration::from_mins(1);
+/// How often it is made sure that the Hypervisor is still there.
+const VERIFY_EVERY: u32 = 5;
+
+/// The reporter of this node.
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// The client with the agent's own token.
+    pub own: Client,
+    /// What libvirt said of it.
+    pub facts: NodeFacts,
+    /// The Hypervisor as the API server last answered.
+    pub last: Mutex<Option<Hypervisor>>,
+}
+
+impl Node {
+    /// Reports once; nothing is written where nothing differs.
+    async fn report(&self, runner: &Runner) -> Result<(), WriteError> {
+        let parts = runner.parts();
+        let (domains, trouble) = match parts.libvirt.list().await {
+            Ok(domains) => (domains, None),
+            Err(error) => (Vec::new(), Some(chain(&error))),
+        };
+        parts.metrics.libvirt_up.set(i64::from(trouble.is_none()));
+        let previous = self.last.lock().clone();
+        let previous_status = previous.as_ref().and_then(|h| h.status.as_ref());
+        let Some(mut status) = self
+            .status(runner, &domains, trouble.as_deref(), &previous)
+            .await
+        else {
+            return Ok(());
+        };
+        if trouble.is_some() {
+            // What cannot be seen now is what it was.
+            let kept = previous_status.cloned().unwrap_or_default();
+            status.foreign = kept.foreign.or(status.foreign);
+            status.orphans = kept.orphans;
+        }
+        runner.report_orphans(status.orphans.iter().map(|o| o.uuid.clone()).collect());
+        if differs(previous_status, &status) {
+            let written = parts.writer.hypervisor_status(&self.name, &status).await;
+            *self.last.lock() = match written {
+                Ok(written) => Some(written),
+                Err(error) => {
+                    *self.last.lock() = None;
+                    return Err(error);
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// `None` where the state directory cannot be read.
+    async fn status(
+        &self,
+        runner: &Runner,
+        domains: &[LibvirtDomain],
+        trouble: Option<&str>,
+        previous: &Option<Hypervisor>,
+    ) -> Option<kilonova_crds::v1alpha1::HypervisorStatus> {
+        let parts = runner.parts();
+        let files = match parts.storage.instances().list().await {
+            Ok(files) => files,
+            Err(error) => {
+                warn!(error = chain(&error), "cannot read the state directory");
+                return None;
+            }
+        };
+        let capacity = parts.storage.capacity().ok()?;
+        let own: u64 = files
+            .iter()
+            .filter_map(|f| Some(f.disk.as_ref()?.allocated_bytes))
+            .sum();
+        let own = own.saturating_add(parts.storage.images().used().await.unwrap_or(0));
+        let used = capacity.total.saturating_sub(capacity.free);
+        let report = NodeReport {
+            cluster_id: &parts.settings.cluster_id,
+            facts: Some(&self.facts),
+            libvirt_trouble: trouble,
+            virtualization: Some(parts.settings.virtualization),
+            domains,
+            files: &files,
+            declared: &parts.world.uuids(),
+            disk_total: capacity.total,
+            disk_foreign: used.saturating_sub(own),
+            kernel: &kernel_release(),
+            agent: env!("CARGO_PKG_VERSION"),
+            generation: previous.as_ref().and_then(|h| h.metadata.generation),
+        };
+        let status = previous.as_ref().and_then(|h| h.status.as_ref());
+        Some(report.status(status, &Time(Timestamp::now())))
+    }
+
+    /// Reports whenever something may have changed, for ever.
+    pub async fn keep_reported(self: Arc<Self>, runner: Arc<Runner>) {
+        let mut looks = 0;
+        loop {
+            // Which of the two it was makes no difference.
+            let _ = timeout(LOOK, runner.census_due()).await;
+            looks += 1;
+            if looks % VERIFY_EVERY == 0 {
+                self.verify().await;
+            }
+            self.report_until_taken(&runner).await;
+        }
+    }
+
+    /// Reports until the API server took it.
+    pub async fn report_until_taken(&self, runner: &Runner) {
+        while let Err(error) = self.report(runner).await {
+            warn!(error = chain(&error), "cannot report this node");
+            sleep(RETRY).await;
+            self.verify().await;
+        }
+    }
+
+    /// Makes sure that the Hypervisor is there, and knows it as it is.
+    async fn verify(&self) {
+        match register(&self.own, &self.name).await {
+            Ok(found) => *self.last.lock() = Some(found),
+            Err(error) => warn!(%error, "cannot read this node's Hypervisor"),
+        }
+    }
+
+    /// Renews the Lease, for ever.
+    pub async fn keep_alive(self: Arc<Self>, runner: Arc<Runner>) {
+        let writer = &runner.parts().writer;
+        loop {
+            let pause = match writer.renew_lease(&self.name, LEASE_SECONDS).await {
+                Ok(()) => RENEW,
+                Err(error) => {
+                    warn!(error = chain(&error), "cannot renew the Lease");
+                    RETRY
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+}

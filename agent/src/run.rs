@@ -1,0 +1,252 @@
+//! The life of the process: reach libvirt and the API server, then keep the node as it should be
+//! until a signal comes. Guests run on after it.
+
+use crate::api::{ApiError, Bootstrap, NodeApi, Writer, register};
+use crate::cli::Cli;
+use crate::metrics::Metrics;
+use crate::node::{self, Node, ProbeError};
+use crate::runner::{Parts, Runner, SegmentHolders};
+use crate::watch;
+use crate::world::World;
+use kilonova_agent_core::desired::NodeSettings;
+use kilonova_agent_core::hypervisor::newest_q35;
+use kilonova_agent_core::observed::NodeFacts;
+use kilonova_agent_core::xml::CacheMode;
+use kilonova_agent_libvirt::{Event, Libvirt, Limits};
+use kilonova_agent_network::Network;
+use kilonova_agent_storage::Storage;
+use kilonova_common::http_server::{self, Endpoints, ListenError};
+use kilonova_common::http_source::{FetchError, HttpSource, Timeouts};
+use kilonova_common::telemetry::chain;
+use kilonova_crds::Hypervisor;
+use parking_lot::Mutex;
+use prometheus::Registry;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::{info, warn};
+
+/// How often libvirt, or the API server, is tried again at the start.
+const RETRY: Duration = Duration::from_secs(2);
+/// How often everything is looked at, whatever the events said.
+const RESYNC: Duration = Duration::from_mins(1);
+
+/// Why the process ends, where nobody asked for it.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No runtime.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// No signal handlers.
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
+    /// No metrics.
+    #[error("cannot register metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// No server for them.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// No client for images.
+    #[error("cannot make a client for images")]
+    Http(#[from] FetchError),
+    /// The state directory cannot be used.
+    #[error("cannot use the state directory")]
+    Storage(#[from] kilonova_agent_storage::Error),
+    /// The run directory cannot be used.
+    #[error("cannot use the run directory")]
+    Network(#[from] kilonova_agent_network::Error),
+    /// No way to the API server.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// It cannot be found out how guests run here.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+}
+
+/// Runs the agent until it is told to end.
+pub async fn run(cli: Cli) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    tokio::select! {
+        ended = serve(cli) => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+async fn serve(cli: Cli) -> Result<(), RunError> {
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let world = Arc::new(World::default());
+    let ready = Arc::clone(&world);
+    let endpoints = Endpoints {
+        registry,
+        healthy: Arc::new(|| None),
+        ready: Arc::new(move || {
+            let waiting = || "the node namespace was not listed yet".to_owned();
+            (!ready.listed()).then(waiting)
+        }),
+    };
+    let (address, server) = http_server::bind(cli.metrics_addr, endpoints).await?;
+    info!(%address, "metrics and health");
+    let http = HttpSource::new(Timeouts::default(), cli.address_policy())?;
+    let storage = Storage::open(&cli.state_dir, http)?;
+    let network = Arc::new(Network::new(cli.network())?);
+    if let Err(error) = network.resume().await {
+        warn!(error = chain(&error), "not every network is served yet");
+    }
+    let bootstrap = Bootstrap::new(cli.kubeconfig.as_deref(), &cli.node_name).await?;
+    tokio::select! {
+        served = server => Ok(served.unwrap_or_else(|error| warn!(%error, "the metrics server ended"))),
+        ended = work(&cli, metrics, world, storage, network, bootstrap) => ended,
+    }
+}
+
+async fn work(
+    cli: &Cli,
+    metrics: Metrics,
+    world: Arc<World>,
+    storage: Storage,
+    network: Arc<Network>,
+    bootstrap: Bootstrap,
+) -> Result<(), RunError> {
+    let hypervisor = registered(&bootstrap, &cli.node_name).await;
+    let (libvirt, facts) = libvirt(&cli.libvirt_uri).await;
+    let api = bootstrap.enter(&cli.run_dir).await?;
+    let settings = settings(cli, &libvirt, &facts, &storage, &api).await?;
+    info!(cluster = settings.cluster_id, virtualization = ?settings.virtualization, "this node");
+    let node = Arc::new(Node {
+        name: cli.node_name.clone(),
+        own: bootstrap.client().clone(),
+        facts,
+        last: Mutex::new(Some(hypervisor)),
+    });
+    let own = bootstrap.client().clone();
+    let writer = Writer::new(own, api.client.clone(), &api.namespace, metrics.clone());
+    let (client, namespace) = (api.client.clone(), api.namespace.clone());
+    let runner = Runner::new(Parts {
+        settings,
+        libvirt,
+        storage,
+        network,
+        api,
+        writer,
+        world: Arc::clone(&world),
+        holders: SegmentHolders::default(),
+        downloads: Semaphore::new(cli.downloads.into()),
+        starts: Semaphore::new(cli.starts.into()),
+        metrics,
+    });
+    let of = |runner: &Arc<Runner>| (Arc::clone(&world), Arc::clone(runner));
+    let (domains_world, domains_runner) = of(&runner);
+    let (segments_world, segments_runner) = of(&runner);
+    tokio::join!(
+        watch::domains(client.clone(), &namespace, domains_world, domains_runner),
+        watch::segments(client, &namespace, segments_world, segments_runner),
+        keep(&world, node, &runner),
+    );
+    Ok(())
+}
+
+/// What is kept up once it is known what should be here.
+async fn keep(world: &World, node: Arc<Node>, runner: &Arc<Runner>) {
+    let mut changes = world.changes();
+    while !world.listed() {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+    let begin = async {
+        look_at_all(runner).await;
+        // Its orphans are reported before the Lease says that this agent lives.
+        node.report_until_taken(runner).await;
+        let reported = Arc::clone(&node).keep_reported(Arc::clone(runner));
+        let alive = Arc::clone(&node).keep_alive(Arc::clone(runner));
+        tokio::join!(reported, alive);
+    };
+    tokio::join!(begin, resync(runner), listen(runner));
+}
+
+async fn resync(runner: &Arc<Runner>) {
+    let mut tick = interval(RESYNC);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        look_at_all(runner).await;
+    }
+}
+
+async fn listen(runner: &Arc<Runner>) {
+    let mut events = runner.parts().libvirt.events();
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Domain { uuid, .. } => runner.wake(&uuid),
+            Event::Reconnected => {
+                look_at_all(runner).await;
+                runner.census();
+            }
+            Event::Disconnected => runner.census(),
+        }
+    }
+}
+
+async fn look_at_all(runner: &Arc<Runner>) {
+    if let Err(error) = runner.wake_all().await {
+        warn!(error = chain(&error), "cannot look at everything");
+    }
+}
+
+/// The Hypervisor of this node, made where there is none. Waits for the API server.
+async fn registered(bootstrap: &Bootstrap, node: &str) -> Hypervisor {
+    loop {
+        match register(bootstrap.client(), node).await {
+            Ok(hypervisor) => return hypervisor,
+            Err(error) => warn!(%error, "cannot register this node"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// libvirt, and what it says of the node. Waits for it.
+async fn libvirt(uri: &str) -> (Libvirt, NodeFacts) {
+    loop {
+        match Libvirt::connect(uri, Limits::default()).await {
+            Ok(libvirt) => match libvirt.facts().await {
+                Ok(facts) => return (libvirt, facts),
+                Err(error) => warn!(
+                    error = chain(&error),
+                    "libvirt does not say what this node is"
+                ),
+            },
+            Err(error) => warn!(uri, error = chain(&error), "waiting for libvirt"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn settings(
+    cli: &Cli,
+    libvirt: &Libvirt,
+    facts: &NodeFacts,
+    storage: &Storage,
+    api: &NodeApi,
+) -> Result<NodeSettings, RunError> {
+    let machine = newest_q35(&facts.machine_types).unwrap_or_else(|| "q35".to_owned());
+    let state = &cli.state_dir;
+    let virtualization =
+        node::virtualization(cli.virt_type, libvirt, facts, &machine, state).await?;
+    Ok(NodeSettings {
+        cluster_id: api.cluster_id.clone(),
+        virtualization,
+        machine_types: facts.machine_types.clone(),
+        machine,
+        cache: if storage.direct_io() {
+            CacheMode::None
+        } else {
+            CacheMode::Writeback
+        },
+    })
+}

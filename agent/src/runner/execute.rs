@@ -1,0 +1,218 @@
+//! Carrying steps out.
+
+use super::Runner;
+use super::trouble::StepError;
+use kilonova_agent_core::desired::Attachment;
+use kilonova_agent_core::network::{LinkName, Netns, PortDesired};
+use kilonova_agent_core::power::active;
+use kilonova_agent_core::steps::Step;
+use kilonova_agent_libvirt::Event;
+use kilonova_agent_storage::ImageRequest;
+use kilonova_crds::Domain;
+use kilonova_crds::node::DomainImage;
+use kube::ResourceExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, interval, timeout_at};
+use tracing::{debug, info};
+
+/// How often the power button is pressed while a guest does not shut down: one that was still
+/// booting did not hear it (Nova presses every 10 s too).
+const PRESS_AGAIN: Duration = Duration::from_secs(10);
+
+/// What the steps are for.
+pub struct Job<'a> {
+    /// UUID of the libvirt domain.
+    pub uuid: &'a str,
+    /// The Domain that is carried out; none for an orphan.
+    pub domain: Option<&'a Domain>,
+    /// Its ports as they should be.
+    pub attachments: &'a [Attachment],
+}
+
+impl Runner {
+    /// Carries one step out, however long it takes.
+    pub(super) async fn step(&self, job: &Job<'_>, step: &Step) -> Result<(), StepError> {
+        if self.changed(job) {
+            return Err(StepError::Changed);
+        }
+        debug!(uuid = job.uuid, ?step, "step");
+        let began = Instant::now();
+        let done = self.carry_out(job, step).await;
+        let failed = done.is_err();
+        self.parts().metrics.step(step, began.elapsed(), failed);
+        if !failed {
+            info!(
+                uuid = job.uuid,
+                step = step.name(),
+                ms = began.elapsed().as_millis(),
+                "done"
+            );
+        }
+        done
+    }
+
+    async fn carry_out(&self, job: &Job<'_>, step: &Step) -> Result<(), StepError> {
+        let parts = self.parts();
+        let (libvirt, uuid) = (&parts.libvirt, job.uuid);
+        let instances = parts.storage.instances();
+        match step {
+            Step::Confirm => self.confirm(job).await?,
+            Step::FetchImage(image) => self.fetch(job, image).await?,
+            Step::WriteRecord(record) => instances.write_record(record).await?,
+            Step::CreateDisk { image, size_bytes } => {
+                self.create_disk(uuid, image, *size_bytes).await?;
+            }
+            Step::WriteConfigDrive(files) => {
+                instances.write_config_drive(uuid, files).await?;
+            }
+            Step::Define { xml } => libvirt.define(xml).await?,
+            Step::SetMetadata { element } => libvirt.set_metadata(uuid, element).await?,
+            Step::EnsureSegment(segment) => {
+                parts.holders.hold(&parts.network, segment, uuid).await?;
+            }
+            Step::MakeTap(port) => parts.network.make_tap(port).await?,
+            Step::Start { .. } => {
+                // Closed never: the semaphore lives as long as the runner.
+                let _turn = parts.starts.acquire().await;
+                libvirt.start_paused(uuid).await?;
+            }
+            Step::Plug(port) => self.plug(job, port).await?,
+            Step::Resume => libvirt.resume(uuid).await?,
+            Step::Pause => libvirt.pause(uuid).await?,
+            Step::Save => libvirt.managed_save(uuid).await?,
+            Step::Shutdown { grace_seconds } => self.shutdown(job, *grace_seconds).await?,
+            Step::Destroy => libvirt.destroy(uuid).await?,
+            Step::Discard => libvirt.managed_save_remove(uuid).await?,
+            Step::Unplug { tap, segment } => self.unplug(tap, segment.as_ref()).await?,
+            Step::LeaveSegment(netns) => {
+                parts.holders.leave(&parts.network, netns, uuid).await?;
+            }
+            Step::Undefine => libvirt.undefine(uuid).await?,
+            Step::RemoveFiles => instances.remove(uuid).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether something else is asked for than what the steps are for.
+    fn changed(&self, job: &Job<'_>) -> bool {
+        let now = self.parts().world.domain(job.uuid);
+        match (job.domain, now) {
+            (None, None) => false,
+            (Some(was), Some(now)) => {
+                was.uid() != now.uid() || was.metadata.generation != now.metadata.generation
+            }
+            (Some(_), None) | (None, Some(_)) => true,
+        }
+    }
+
+    /// Waits until something else is asked for.
+    async fn until_changed(&self, job: &Job<'_>) {
+        let mut changes = self.parts().world.changes();
+        while !self.changed(job) {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn confirm(&self, job: &Job<'_>) -> Result<(), StepError> {
+        let Some(domain) = job.domain else {
+            return Ok(());
+        };
+        match self.parts().api.domain(&domain.name_any()).await? {
+            Some(now) => {
+                self.parts().world.saw_domain(now);
+            }
+            None => {
+                self.parts().world.lost_domain(domain);
+            }
+        }
+        if self.changed(job) {
+            return Err(StepError::Changed);
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, job: &Job<'_>, image: &DomainImage) -> Result<(), StepError> {
+        let request = ImageRequest::try_from(image).map_err(Arc::new)?;
+        let fetch = async {
+            let _turn = self.parts().downloads.acquire().await;
+            self.parts().storage.images().ensure(&request).await
+        };
+        tokio::select! {
+            fetched = fetch => fetched.map(drop).map_err(StepError::from),
+            () = self.until_changed(job) => Err(StepError::Changed),
+        }
+    }
+
+    async fn create_disk(
+        &self,
+        uuid: &str,
+        image: &DomainImage,
+        size_bytes: u64,
+    ) -> Result<(), StepError> {
+        let storage = &self.parts().storage;
+        let request = ImageRequest::try_from(image).map_err(Arc::new)?;
+        let found = storage.images().find(&request).await.map_err(Arc::new)?;
+        let base = found.ok_or(StepError::ImageGone)?;
+        let instances = storage.instances();
+        Ok(instances.create_root_disk(uuid, &base, size_bytes).await?)
+    }
+
+    async fn plug(&self, job: &Job<'_>, port: &PortDesired) -> Result<(), StepError> {
+        let of = job.attachments.iter().find(|a| a.port.tap == port.tap);
+        let of = of.ok_or_else(|| StepError::NoSegment(port.tap.to_string()))?;
+        Ok(self.parts().network.plug(&of.segment, port).await?)
+    }
+
+    async fn unplug(&self, tap: &LinkName, segment: Option<&Netns>) -> Result<(), StepError> {
+        let network = &self.parts().network;
+        match segment {
+            Some(segment) => network.unplug(segment, tap).await?,
+            None => network.remove_tap(tap).await?,
+        }
+        Ok(())
+    }
+
+    /// Presses the power button until the guest is off, for as long as it may take. That it did not
+    /// obey is no error: its power is cut next.
+    async fn shutdown(&self, job: &Job<'_>, grace_seconds: u32) -> Result<(), StepError> {
+        let deadline = Instant::now() + Duration::from_secs(grace_seconds.into());
+        tokio::select! {
+            ended = timeout_at(deadline, self.press_until_off(job.uuid)) => match ended {
+                Ok(ended) => ended,
+                Err(_) => {
+                    info!(uuid = job.uuid, grace_seconds, "the guest did not shut down in time");
+                    Ok(())
+                }
+            },
+            () = self.until_changed(job) => Err(StepError::Changed),
+        }
+    }
+
+    async fn press_until_off(&self, uuid: &str) -> Result<(), StepError> {
+        let libvirt = &self.parts().libvirt;
+        let mut events = libvirt.events();
+        let mut press = interval(PRESS_AGAIN);
+        loop {
+            tokio::select! {
+                _ = press.tick() => {
+                    // What cannot hear it is cut off in the end.
+                    if let Err(error) = libvirt.shutdown(uuid).await {
+                        debug!(uuid, %error, "the power button cannot be pressed");
+                    }
+                }
+                event = events.next() => match event {
+                    Some(Event::Domain { uuid: of, .. }) if of != uuid => continue,
+                    Some(_) => {}
+                    None => std::future::pending().await,
+                },
+            }
+            let domain = libvirt.get(uuid).await?;
+            if domain.is_none_or(|domain| !active(domain.state)) {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! A task for each instance: steps are in order within one, and concurrent between them.
+//!
+//! A task sleeps until its instance is woken: by a watch, by libvirt's events, by the periodic
+//! look at everything, or by a time that it asked for itself. It ends when nothing of its
+//! instance is left, here and in the API.
+
+mod execute;
+mod observe;
+mod pass;
+mod segments;
+mod trouble;
+
+pub use observe::kernel_release;
+pub use segments::SegmentHolders;
+
+use crate::api::{NodeApi, Writer};
+use crate::metrics::Metrics;
+use crate::world::World;
+use kilonova_agent_core::backoff::Backoff;
+use kilonova_agent_core::desired::NodeSettings;
+use kilonova_agent_libvirt::Libvirt;
+use kilonova_agent_network::Network;
+use kilonova_agent_storage::Storage;
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore};
+
+/// What every task works with.
+pub struct Parts {
+    /// What all domains of this node have in common.
+    pub settings: NodeSettings,
+    /// libvirt.
+    pub libvirt: Libvirt,
+    /// Images, disks, records.
+    pub storage: Storage,
+    /// Segments and ports.
+    pub network: Arc<Network>,
+    /// Reads of the node namespace.
+    pub api: NodeApi,
+    /// Writes.
+    pub writer: Writer,
+    /// What the API server last said.
+    pub world: Arc<World>,
+    /// Who holds which Segment.
+    pub holders: SegmentHolders,
+    /// Downloads at once.
+    pub downloads: Semaphore,
+    /// Starts at once.
+    pub starts: Semaphore,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+/// The tasks.
+pub struct Runner {
+    parts: Parts,
+    tasks: Mutex<HashMap<String, Arc<Bell>>>,
+    began: Instant,
+    census: Notify,
+    /// UUIDs of the orphans that the last report named.
+    orphans: Mutex<BTreeSet<String>>,
+}
+
+/// Wakes one task.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: AtomicBool,
+    notify: Notify,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.rung.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+}
+
+/// What a task remembers of its instance between passes; nothing that could not be lost.
+struct Memory {
+    restarts: Backoff,
+    failures: Backoff,
+    /// Since when it waits for a Segment.
+    waits_since: Option<Instant>,
+    /// Passes in a row that did something.
+    busy: u32,
+}
+
+/// When a task looks at its instance again.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// At once.
+    Now,
+    /// When it is woken.
+    Woken,
+    /// When it is woken, and after this time.
+    After(Duration),
+    /// Never: nothing of it is left.
+    Gone,
+}
+
+impl Runner {
+    /// No task yet.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            tasks: Mutex::default(),
+            began: Instant::now(),
+            census: Notify::new(),
+            orphans: Mutex::default(),
+        })
+    }
+
+    /// What the tasks work with.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Something of that instance may have changed. Nothing is looked at before the API server
+    /// was asked what should be here.
+    pub fn wake(self: &Arc<Self>, uuid: &str) {
+        if !self.parts.world.listed() {
+            return;
+        }
+        let mut tasks = self.tasks.lock();
+        if let Some(bell) = tasks.get(uuid) {
+            bell.ring();
+            return;
+        }
+        let bell = Arc::new(Bell::default());
+        tasks.insert(uuid.to_owned(), Arc::clone(&bell));
+        self.parts.metrics.instances.inc();
+        tokio::spawn(Arc::clone(self).live(uuid.to_owned(), bell));
+    }
+
+    /// Wakes every instance that is, or should be, here.
+    ///
+    /// # Errors
+    /// When the node cannot be asked what is here; those that should be are woken all the same.
+    pub async fn wake_all(self: &Arc<Self>) -> Result<(), observe::ObserveError> {
+        let mut uuids = self.parts.world.uuids();
+        let here = self.here().await;
+        uuids.extend(self.tasks.lock().keys().cloned());
+        if let Ok(here) = &here {
+            uuids.extend(here.iter().cloned());
+        }
+        uuids.iter().for_each(|uuid| self.wake(uuid));
+        here?;
+        self.sweep().await
+    }
+
+    /// What the node reports of itself may have changed.
+    pub fn census(&self) {
+        self.census.notify_one();
+    }
+
+    /// A Domain was seen: where it is an orphan's, that one is no orphan any more.
+    pub fn adopted(&self, uuid: &str) {
+        if self.orphans.lock().contains(uuid) {
+            self.census();
+        }
+    }
+
+    /// These are the orphans that were reported.
+    pub fn report_orphans(&self, uuids: BTreeSet<String>) {
+        *self.orphans.lock() = uuids;
+    }
+
+    /// Waits until what the node reports may have changed.
+    pub async fn census_due(&self) {
+        self.census.notified().await;
+    }
+
+    async fn live(self: Arc<Self>, uuid: String, bell: Arc<Bell>) {
+        let mut memory = Memory {
+            restarts: Backoff::restarts(),
+            failures: Backoff::failures(),
+            waits_since: None,
+            busy: 0,
+        };
+        loop {
+            bell.rung.store(false, Ordering::SeqCst);
+            match self.pass(&uuid, &mut memory).await {
+                Next::Now => {}
+                Next::Woken => bell.notify.notified().await,
+                Next::After(time) => {
+                    // Which of the two it was makes no difference.
+                    let _ = tokio::time::timeout(time, bell.notify.notified()).await;
+                }
+                Next::Gone if self.retire(&uuid, &bell) => return,
+                Next::Gone => {}
+            }
+        }
+    }
+
+    /// Ends the task of an instance, unless it was woken meanwhile.
+    fn retire(&self, uuid: &str, bell: &Bell) -> bool {
+        let mut tasks = self.tasks.lock();
+        if bell.rung.load(Ordering::SeqCst) {
+            return false;
+        }
+        tasks.remove(uuid);
+        self.parts.metrics.instances.dec();
+        true
+    }
+
+    /// Time since the agent began, for what is waited for.
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}

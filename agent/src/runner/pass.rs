@@ -1,0 +1,280 @@
+//! One look at one instance: observe, plan, carry out, report.
+
+use super::execute::Job;
+use super::observe::{ObserveError, Sight};
+use super::trouble::{StepError, underway};
+use super::{Memory, Next, Runner};
+use crate::api::WriteError;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kilonova_agent_core::desired::{Desired, Observed, Paths};
+use kilonova_agent_core::plan::{self, Hold, Plan};
+use kilonova_agent_core::reason;
+use kilonova_agent_core::report::{self, Progress, Trouble};
+use kilonova_agent_core::steps::Step;
+use kilonova_common::telemetry::chain;
+use kilonova_crds::Domain;
+use kilonova_crds::v1alpha1::Power;
+use parking_lot::Mutex;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use tokio::time::{interval_at, sleep};
+use tracing::{debug, warn};
+
+/// From when on people are told that steps take their time, and how often then.
+const TELL_AFTER: Duration = Duration::from_secs(3);
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// How long a Segment may come after its Domain before people are told: both are on their way.
+const SEGMENT_GRACE: Duration = Duration::from_secs(3);
+/// A conflict is looked at again after this time at the latest; the watch mostly is faster.
+const CONFLICT: Duration = Duration::from_secs(1);
+/// Passes in a row that did something, of which the last is one too many: they undo each other.
+const BUSY_LIMIT: u32 = 20;
+
+impl Runner {
+    /// Looks at one instance, once.
+    pub(super) async fn pass(&self, uuid: &str, memory: &mut Memory) -> Next {
+        let next = match self.parts().world.domain(uuid) {
+            Some(domain) => self.declared(uuid, &domain, memory).await,
+            None => self.held(uuid).await,
+        };
+        match next {
+            Ok(next) => {
+                if next != Next::Now {
+                    memory.busy = 0;
+                }
+                next
+            }
+            Err(error) => {
+                debug!(uuid, error = chain(&error), "cannot be observed");
+                self.later(memory)
+            }
+        }
+    }
+
+    /// An instance that a Domain names.
+    async fn declared(
+        &self,
+        uuid: &str,
+        domain: &Domain,
+        memory: &mut Memory,
+    ) -> Result<Next, ObserveError> {
+        let parts = self.parts();
+        let (cluster, paths) = (&parts.settings.cluster_id, self.paths(uuid)?);
+        let desired = Desired::new(cluster, domain, &parts.world.segments(), paths);
+        if desired.spec.power == Power::Off {
+            memory.restarts.reset();
+        }
+        let wait = memory.restarts.wait(self.now());
+        let of = Some((&desired.spec, &desired.segments[..]));
+        let sight = self.look(uuid, of, wait).await?;
+        let plan = plan::plan(&parts.settings, &desired, &sight.observed);
+        if plan.steps.is_empty() {
+            return Ok(self
+                .nothing_to_do(domain, &desired, &sight, plan, memory)
+                .await);
+        }
+        memory.busy += 1;
+        if memory.busy > BUSY_LIMIT {
+            warn!(uuid, steps = ?plan.steps, "the same again and again");
+            return Ok(self.later(memory));
+        }
+        if plan.again {
+            memory.restarts.tried(self.now());
+        }
+        let job = Job {
+            uuid,
+            domain: Some(domain),
+            attachments: &sight.attachments,
+        };
+        match self.work(&job, &plan, &desired, &sight.observed).await {
+            Ok(()) | Err((_, StepError::Changed)) => Ok(Next::Now),
+            Err((step, error)) => Ok(self.failed(&desired, &step, &error, memory).await),
+        }
+    }
+
+    /// Carries a plan out; people are told when it takes its time.
+    async fn work(
+        &self,
+        job: &Job<'_>,
+        plan: &Plan,
+        desired: &Desired,
+        observed: &Observed,
+    ) -> Result<(), (Step, StepError)> {
+        let current = Mutex::new(None);
+        let steps = async {
+            for step in &plan.steps {
+                *current.lock() = Some(underway(step));
+                let done = self.step(job, step).await;
+                done.map_err(|error| (step.clone(), error))?;
+            }
+            Ok(())
+        };
+        let mut steps = pin!(steps);
+        let mut tell = interval_at(tokio::time::Instant::now() + TELL_AFTER, TELL_AGAIN);
+        loop {
+            tokio::select! {
+                done = &mut steps => return done,
+                _ = tell.tick() => {
+                    let trouble = current.lock().clone();
+                    if let Some(trouble) = trouble {
+                        self.report(desired, observed, &Progress::Underway(trouble)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// It is as it should be, or waits.
+    async fn nothing_to_do(
+        &self,
+        domain: &Domain,
+        desired: &Desired,
+        sight: &Sight,
+        plan: Plan,
+        memory: &mut Memory,
+    ) -> Next {
+        memory.failures.reset();
+        let (progress, wake) = match plan.hold {
+            None => (Progress::Settled, None),
+            Some(hold) => {
+                if let Some(rest) = segment_is_coming(&hold, memory) {
+                    return Next::After(rest);
+                }
+                let wake = hold.wake;
+                (Progress::Held(hold), wake)
+            }
+        };
+        if progress == Progress::Settled {
+            memory.waits_since = None;
+        }
+        debug!(uuid = desired.spec.uuid, generation = ?domain.metadata.generation, ?progress, "looked at");
+        let reported = self.report(desired, &sight.observed, &progress).await;
+        match (reported, wake) {
+            (false, _) => Next::After(CONFLICT),
+            (true, Some(wake)) => Next::After(wake),
+            (true, None) => Next::Woken,
+        }
+    }
+
+    async fn failed(
+        &self,
+        desired: &Desired,
+        step: &Step,
+        error: &StepError,
+        memory: &mut Memory,
+    ) -> Next {
+        let uuid = &desired.spec.uuid;
+        warn!(
+            uuid,
+            step = step.name(),
+            error = chain(error),
+            "step failed"
+        );
+        if !error.passing() {
+            self.tell_failure(desired, error.trouble(step)).await;
+        }
+        self.later(memory)
+    }
+
+    /// Tells of a failure, with what is there after it.
+    async fn tell_failure(&self, desired: &Desired, trouble: Trouble) {
+        let of = Some((&desired.spec, &desired.segments[..]));
+        match self.look(&desired.spec.uuid, of, None).await {
+            Ok(sight) => {
+                let progress = Progress::Failed(trouble);
+                self.report(desired, &sight.observed, &progress).await;
+            }
+            Err(error) => debug!(error = chain(&error), "cannot be observed"),
+        }
+    }
+
+    fn later(&self, memory: &mut Memory) -> Next {
+        memory.failures.tried(self.now());
+        Next::After(memory.failures.wait(self.now()).unwrap_or(CONFLICT))
+    }
+
+    /// Writes the Domain's status where it differs. False where that has to be tried again.
+    async fn report(&self, desired: &Desired, observed: &Observed, progress: &Progress) -> bool {
+        let world = &self.parts().world;
+        let Some(domain) = world.domain(&desired.spec.uuid) else {
+            return true;
+        };
+        if domain.metadata.generation != Some(desired.generation) {
+            return false;
+        }
+        let previous = domain.status.as_ref();
+        let now = Time(Timestamp::now());
+        let status = report::domain_status(previous, desired, observed, progress, &now);
+        if !report::differs(previous, &status) {
+            return true;
+        }
+        match self.parts().writer.domain_status(&domain, status).await {
+            Ok(written) => {
+                world.saw_domain(written);
+                true
+            }
+            Err(WriteError::Changed(_)) => false,
+            Err(error) => {
+                warn!(
+                    uuid = desired.spec.uuid,
+                    error = chain(&error),
+                    "cannot report"
+                );
+                sleep(CONFLICT).await;
+                false
+            }
+        }
+    }
+
+    /// An instance that no Domain names: held where it is this cluster's, and nothing of ours
+    /// where it is not.
+    async fn held(&self, uuid: &str) -> Result<Next, ObserveError> {
+        let sight = self.look(uuid, None, None).await?;
+        let observed = &sight.observed;
+        let own = &self.parts().settings.cluster_id;
+        let Some(record) = observed.record().filter(|r| r.owner.cluster_id == *own) else {
+            let ours = observed.metadata.is_some();
+            return Ok(if ours { Next::Woken } else { Next::Gone });
+        };
+        let plan = plan::held(record, observed);
+        let job = Job {
+            uuid,
+            domain: None,
+            attachments: &sight.attachments,
+        };
+        for step in &plan.steps {
+            if let Err(error) = self.step(&job, step).await {
+                warn!(
+                    uuid,
+                    step = step.name(),
+                    error = chain(&error),
+                    "step failed"
+                );
+                return Ok(Next::After(TELL_AGAIN));
+            }
+        }
+        Ok(Next::Woken)
+    }
+
+    fn paths(&self, uuid: &str) -> Result<Paths, ObserveError> {
+        let instances = self.parts().storage.instances();
+        let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+        Ok(Paths {
+            root_disk: text(instances.root_disk(uuid)?),
+            config_drive: text(instances.config_drive(uuid)?),
+            console_log: text(instances.console_log(uuid)?),
+        })
+    }
+}
+
+/// How long a Segment that is not there yet may still take before people are told.
+fn segment_is_coming(hold: &Hold, memory: &mut Memory) -> Option<Duration> {
+    if hold.reason != reason::WAITING_FOR_SEGMENT {
+        return None;
+    }
+    let since = *memory.waits_since.get_or_insert_with(Instant::now);
+    SEGMENT_GRACE
+        .checked_sub(since.elapsed())
+        .filter(|rest| !rest.is_zero())
+}

@@ -1,0 +1,70 @@
+//! Who holds which Segment: it is there while an instance here has, or is about to have, a port in
+//! it.
+
+use kilonova_agent_core::network::{Netns, SegmentDesired};
+use kilonova_agent_network::{Error, Network};
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+type Holders = Arc<tokio::sync::Mutex<BTreeSet<String>>>;
+
+/// The holders of each Segment, by UUID. What an earlier agent held shows in the Segment's ports.
+#[derive(Debug, Default)]
+pub struct SegmentHolders {
+    segments: Mutex<HashMap<Netns, Holders>>,
+}
+
+impl SegmentHolders {
+    /// Has the Segment, held by that instance.
+    pub async fn hold(
+        &self,
+        network: &Network,
+        segment: &SegmentDesired,
+        uuid: &str,
+    ) -> Result<(), Error> {
+        let holders = self.of(&segment.netns);
+        let mut holders = holders.lock().await;
+        holders.insert(uuid.to_owned());
+        network.ensure_segment(segment).await
+    }
+
+    /// Lets go of the Segment; with its last holder, and no port in it, it goes.
+    pub async fn leave(&self, network: &Network, netns: &Netns, uuid: &str) -> Result<(), Error> {
+        let holders = self.of(netns);
+        let mut holders = holders.lock().await;
+        holders.remove(uuid);
+        remove_unused(network, netns, &holders).await
+    }
+
+    /// Removes the Segment where nobody holds it and no port is in it.
+    pub async fn sweep(&self, network: &Network, netns: &Netns) -> Result<(), Error> {
+        let holders = self.of(netns);
+        let holders = holders.lock().await;
+        remove_unused(network, netns, &holders).await
+    }
+
+    fn of(&self, netns: &Netns) -> Holders {
+        Arc::clone(self.segments.lock().entry(netns.clone()).or_default())
+    }
+}
+
+async fn remove_unused(
+    network: &Network,
+    netns: &Netns,
+    holders: &BTreeSet<String>,
+) -> Result<(), Error> {
+    if !holders.is_empty() {
+        return Ok(());
+    }
+    let observed = network
+        .observe_some(&BTreeSet::from([netns.clone()]))
+        .await?;
+    let ported = |segment: &kilonova_agent_core::network::SegmentObserved| {
+        segment.ports.values().any(|port| port.link.is_some())
+    };
+    if observed.segments.get(netns).is_some_and(ported) {
+        return Ok(());
+    }
+    network.remove_segment(netns).await
+}

@@ -1,0 +1,73 @@
+//! Lists the Domains and Segments of the node namespace, then watches them, for ever.
+
+use crate::runner::Runner;
+use crate::world::World;
+use futures::{Stream, StreamExt};
+use kilonova_crds::{Domain, Segment};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use std::pin::pin;
+use std::sync::Arc;
+use tracing::warn;
+
+/// Watches Domains, and wakes the instances that changed.
+pub async fn domains(client: Client, namespace: &str, world: Arc<World>, runner: Arc<Runner>) {
+    let api: Api<Domain> = Api::namespaced(client, namespace);
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let mut list = Vec::new();
+    follow("Domain", events, |event| match event {
+        Event::Init => list = Vec::new(),
+        Event::InitApply(domain) => list.push(domain),
+        Event::InitDone => {
+            let touched = world.listed_domains(std::mem::take(&mut list));
+            touched.iter().for_each(|uuid| runner.wake(uuid));
+            runner.census();
+        }
+        Event::Apply(domain) => {
+            let uuid = world.saw_domain(domain);
+            runner.wake(&uuid);
+            runner.adopted(&uuid);
+        }
+        Event::Delete(domain) => {
+            runner.wake(&world.lost_domain(&domain));
+            runner.census();
+        }
+    })
+    .await;
+}
+
+/// Watches Segments, and wakes the instances with ports in them.
+pub async fn segments(client: Client, namespace: &str, world: Arc<World>, runner: Arc<Runner>) {
+    let api: Api<Segment> = Api::namespaced(client, namespace);
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let mut list = Vec::new();
+    follow("Segment", events, |event| match event {
+        Event::Init => list = Vec::new(),
+        Event::InitApply(segment) => list.push(segment),
+        Event::InitDone => {
+            let touched = world.listed_segments(std::mem::take(&mut list));
+            touched.iter().for_each(|uuid| runner.wake(uuid));
+        }
+        Event::Apply(segment) => {
+            let touched = world.saw_segment(&segment);
+            touched.iter().for_each(|uuid| runner.wake(uuid));
+        }
+        Event::Delete(segment) => world.lost_segment(&segment),
+    })
+    .await;
+}
+
+async fn follow<K>(
+    kind: &'static str,
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    mut take: impl FnMut(Event<K>),
+) {
+    let mut events = pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => take(event),
+            Err(error) => warn!(kind, %error, "the watch was lost"),
+        }
+    }
+}

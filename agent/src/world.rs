@@ -1,0 +1,153 @@
+//! The Domains and Segments of the node namespace, as the API server last said.
+
+use kilonova_crds::node::SegmentSpec;
+use kilonova_crds::{Domain, Segment};
+use kube::ResourceExt;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What is known.
+#[derive(Debug, Default)]
+struct Known {
+    /// By the UUID of their libvirt domain.
+    domains: BTreeMap<String, Arc<Domain>>,
+    segments: BTreeMap<String, SegmentSpec>,
+    domains_listed: bool,
+    segments_listed: bool,
+}
+
+/// The world; who looks at it may wait for a change.
+#[derive(Debug)]
+pub struct World {
+    known: Mutex<Known>,
+    version: watch::Sender<u64>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            version: watch::Sender::new(0),
+        }
+    }
+}
+
+impl World {
+    /// The Domain of that UUID.
+    pub fn domain(&self, uuid: &str) -> Option<Arc<Domain>> {
+        self.known.lock().domains.get(uuid).cloned()
+    }
+
+    /// The UUIDs of all Domains.
+    pub fn uuids(&self) -> BTreeSet<String> {
+        self.known.lock().domains.keys().cloned().collect()
+    }
+
+    /// All Segments, by name.
+    pub fn segments(&self) -> BTreeMap<String, SegmentSpec> {
+        self.known.lock().segments.clone()
+    }
+
+    /// Whether both kinds were listed: nothing is started or removed before.
+    pub fn listed(&self) -> bool {
+        let known = self.known.lock();
+        known.domains_listed && known.segments_listed
+    }
+
+    /// Tells of every change from now on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// A Domain was seen; what is older than what is known is not looked at.
+    pub fn saw_domain(&self, domain: Domain) -> String {
+        let uuid = domain.spec.uuid.clone();
+        self.change(|known| {
+            let newer = known
+                .domains
+                .get(&uuid)
+                .is_none_or(|old| old.uid() != domain.uid() || version(old) <= version(&domain));
+            if newer {
+                known.domains.insert(uuid.clone(), Arc::new(domain));
+            }
+        });
+        uuid
+    }
+
+    /// A Domain is gone.
+    pub fn lost_domain(&self, domain: &Domain) -> String {
+        let uuid = domain.spec.uuid.clone();
+        self.change(|known| {
+            if known
+                .domains
+                .get(&uuid)
+                .is_some_and(|d| d.uid() == domain.uid())
+            {
+                known.domains.remove(&uuid);
+            }
+        });
+        uuid
+    }
+
+    /// All Domains, listed. Gives the UUIDs of those that are, or were, there.
+    pub fn listed_domains(&self, list: Vec<Domain>) -> BTreeSet<String> {
+        self.change(|known| {
+            let by_uuid = |domain: Domain| (domain.spec.uuid.clone(), Arc::new(domain));
+            let new: BTreeMap<_, _> = list.into_iter().map(by_uuid).collect();
+            let old = std::mem::replace(&mut known.domains, new);
+            known.domains_listed = true;
+            old.into_keys()
+                .chain(known.domains.keys().cloned())
+                .collect()
+        })
+    }
+
+    /// A Segment was seen. Gives the UUIDs of the Domains with ports in it.
+    pub fn saw_segment(&self, segment: &Segment) -> BTreeSet<String> {
+        let name = segment.name_any();
+        self.change(|known| {
+            known.segments.insert(name.clone(), segment.spec.clone());
+            of_segment(known, &name)
+        })
+    }
+
+    /// A Segment is gone: nothing is stopped because of that.
+    pub fn lost_segment(&self, segment: &Segment) {
+        self.change(|known| known.segments.remove(&segment.name_any()));
+    }
+
+    /// All Segments, listed. Gives the UUIDs of all Domains with ports.
+    pub fn listed_segments(&self, list: Vec<Segment>) -> BTreeSet<String> {
+        self.change(|known| {
+            let by_name = |segment: Segment| (segment.name_any(), segment.spec);
+            known.segments = list.into_iter().map(by_name).collect();
+            known.segments_listed = true;
+            let plugged = known
+                .domains
+                .iter()
+                .filter(|(_, d)| !d.spec.ports.is_empty());
+            plugged.map(|(uuid, _)| uuid.clone()).collect()
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        let result = change(&mut self.known.lock());
+        self.version.send_modify(|version| *version += 1);
+        result
+    }
+}
+
+fn of_segment(known: &Known, segment: &str) -> BTreeSet<String> {
+    let has = |domain: &Domain| domain.spec.ports.iter().any(|port| port.segment == segment);
+    let domains = known.domains.iter().filter(|(_, domain)| has(domain));
+    domains.map(|(uuid, _)| uuid.clone()).collect()
+}
+
+/// Its resourceVersion; versions of one object can be compared as numbers, since Kubernetes 1.35
+/// says so.
+fn version(domain: &Domain) -> u64 {
+    let version = domain.metadata.resource_version.as_deref();
+    version.and_then(|v| v.parse().ok()).unwrap_or_default()
+}
