@@ -2,7 +2,8 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use schemars::{Schema, SchemaGenerator, json_schema};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 /// An RFC 3339 time.
@@ -36,34 +37,43 @@ pub fn labels(_: &mut SchemaGenerator) -> Schema {
 /// When a schema has not the form that a CustomResourceDefinition needs: a fault of this crate.
 pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     [
-        crate::Flavor::crd(),
-        crate::NetworkClass::crd(),
-        crate::ClusterImage::crd(),
-        crate::Hypervisor::crd(),
-        crate::Network::crd(),
-        crate::Image::crd(),
-        crate::KeyPair::crd(),
-        crate::Instance::crd(),
-        crate::Domain::crd(),
-        crate::Segment::crd(),
+        finished::<crate::Flavor>(),
+        finished::<crate::NetworkClass>(),
+        finished::<crate::ClusterImage>(),
+        finished::<crate::Hypervisor>(),
+        finished::<crate::Network>(),
+        finished::<crate::Image>(),
+        finished::<crate::KeyPair>(),
+        finished::<crate::Instance>(),
+        finished::<crate::Domain>(),
+        finished::<crate::Segment>(),
     ]
     .into_iter()
-    .map(finish)
     .collect()
 }
 
-/// Adds what the derive cannot say: the default of `status` (a new object must not look finished
+/// The definition of a kind. Adds what the derive cannot say: the default of `status` (a new object must not look finished
 /// to a health checker), a sentence each for `spec` and `status`, and that Helm may never delete
 /// a definition, because every object of it would go too.
-fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
+fn finished<K>() -> Result<CustomResourceDefinition, serde_json::Error>
+where
+    K: CustomResourceExt + JsonSchema,
+{
+    let crd = K::crd();
     let internal = crd.spec.group == crate::names::NODE_GROUP;
     let mut crd = serde_json::to_value(crd)?;
+    let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+    let documented = settings
+        .into_generator()
+        .into_root_schema_for::<K>()
+        .to_value();
     crd["metadata"]["annotations"] = json!({"helm.sh/resource-policy": "keep"});
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
         let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else {
             continue;
         };
         lean(schema, internal);
+        document(schema, &documented);
         if let Some(spec) = schema.pointer_mut("/properties/spec") {
             describe(spec, "What is wanted.");
         }
@@ -101,6 +111,29 @@ fn lean(schema: &mut Value, internal: bool) {
         }
         Value::Array(items) => items.iter_mut().for_each(|v| lean(v, internal)),
         _ => {}
+    }
+}
+
+/// Gives each field its own sentence back. The derive puts the sentence of the type in its place
+/// where a field is optional and its type an enum or a structure.
+fn document(schema: &mut Value, documented: &Value) {
+    // An optional field is "anyOf" its type and null.
+    let documented = match documented.get("anyOf").and_then(Value::as_array) {
+        Some(forms) => forms.first().unwrap_or(documented),
+        None => documented,
+    };
+    let fields = documented.get("properties").and_then(Value::as_object);
+    for (name, field) in fields.into_iter().flatten() {
+        let Some(inner) = schema.get_mut("properties").and_then(|p| p.get_mut(name)) else {
+            continue;
+        };
+        if let Some(sentence) = field.get("description") {
+            inner["description"] = sentence.clone();
+        }
+        document(inner, field);
+    }
+    if let (Some(inner), Some(item)) = (schema.get_mut("items"), documented.get("items")) {
+        document(inner, item);
     }
 }
 

@@ -64,6 +64,17 @@ fn every_field_has_a_sentence() {
     );
 }
 
+/// An optional field of an enum type keeps its own sentence.
+#[test]
+fn a_field_is_told_by_its_own_sentence() {
+    let (_, _, instance) = schemas()
+        .into_iter()
+        .find(|(kind, ..)| kind == "Instance")
+        .unwrap();
+    let power = &instance["properties"]["spec"]["properties"]["power"]["description"];
+    assert!(power.as_str().unwrap().contains("where absent"), "{power}");
+}
+
 /// The server bounds the cost of a rule by these, and an object's size is bounded by them.
 #[test]
 fn everything_that_people_write_is_bounded() {
