@@ -12,7 +12,7 @@ mod api_common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api_common::{Asker, collection, good, lab};
-use kilonova_e2e::process::Output;
+use kilonova_e2e::{process::Output, repo};
 use serde_json::{Value, json};
 
 /// The kinds that people write, in the order in which one depends on the other.
@@ -143,6 +143,16 @@ async fn b59_apply_of_an_unchanged_file_changes_nothing() {
     ])
     .await;
     assert_eq!(instance, "1");
+}
+
+#[tokio::test]
+async fn the_examples_are_taken_as_they_are() {
+    let examples = repo::root().join("examples/quickstart");
+    let path = examples.to_str().unwrap();
+    let args = ["apply", "--dry-run=server", "--recursive", "-f", path];
+    let taken = kubectl(args).await.checked().unwrap();
+    assert!(taken.stdout.lines().count() >= 6, "{taken:?}");
+    assert!(!taken.stderr.contains("Warning"), "{taken:?}");
 }
 
 #[tokio::test]

@@ -229,26 +229,25 @@ async fn discovered(client: &Asker) -> BTreeMap<(String, String), BTreeSet<Strin
 }
 
 fn questions(resources: &BTreeMap<(String, String), BTreeSet<String>>) -> Vec<Question> {
+    // A right for one name is found by that name; two namespaces are enough to see where it holds.
+    let unnamed = ["", NAMESPACE_1, NAMESPACE_2, "shop", "kilonova-system"].map(|ns| (ns, ""));
+    let named = [NAMESPACE_1, "kilonova-system"].into_iter();
+    let named = named.flat_map(|namespace| NAMES.map(|name| (namespace, name)));
+    let places: Vec<_> = unnamed.into_iter().chain(named).collect();
     let mut questions = Vec::new();
     for ((group, resource), verbs) in resources {
-        for (verb, namespace) in verbs.iter().flat_map(|verb| {
-            ["", NAMESPACE_1, NAMESPACE_2, "shop", "kilonova-system"].map(|ns| (verb, ns))
-        }) {
-            // Lists and creations have no name.
-            let named = !matches!(verb.as_str(), "list" | "watch" | "deletecollection")
-                && !namespace.is_empty();
-            questions.extend(
-                NAMES
-                    .iter()
-                    .filter(|name| named || name.is_empty())
-                    .map(|name| Question {
-                        group: group.clone(),
-                        resource: resource.clone(),
-                        verb: verb.clone(),
-                        namespace: namespace.to_owned(),
-                        name,
-                    }),
-            );
+        for verb in verbs {
+            let collective = matches!(verb.as_str(), "list" | "watch" | "deletecollection");
+            let places = places
+                .iter()
+                .filter(|(_, name)| !collective || name.is_empty());
+            questions.extend(places.map(|(namespace, name)| Question {
+                group: group.clone(),
+                resource: resource.clone(),
+                verb: verb.clone(),
+                namespace: (*namespace).to_owned(),
+                name,
+            }));
         }
     }
     questions

@@ -4,7 +4,7 @@
 use std::{sync::OnceLock, thread};
 
 use kilonova_crds::names::{LEADER_ANNOTATION, node_namespace};
-use kilonova_e2e::{lab::Lab, repo};
+use kilonova_e2e::lab::Lab;
 use serde_json::{Value, json};
 
 use crate::api_common::{Asker, lab};
@@ -127,20 +127,6 @@ impl World {
     /// The same, with the override.
     pub async fn repairer(&self) -> Asker {
         self.with(&self.repairer).await
-    }
-
-    /// Applies the chart's mutating policy.
-    pub async fn install_mutating_policy(&self) {
-        let file = repo::root().join("charts/kilonova/templates/mutating.yaml");
-        let text = std::fs::read_to_string(file)
-            .unwrap()
-            .replace("{{ .Release.Namespace }}", SYSTEM);
-        self.lab
-            .kubectl_with(["apply", "--server-side", "-f", "-"], &text)
-            .await
-            .unwrap()
-            .checked()
-            .unwrap();
     }
 }
 
