@@ -69,13 +69,16 @@ impl Init {
             .arg("init")
             .arg("--remove")
             .arg(dir);
-        command.stdin(Stdio::piped());
+        let log = dir.join("logs/lab.log");
+        let output = fs::File::create(&log).map_err(Error::file("create", &log))?;
+        let errors = output.try_clone().map_err(Error::file("open", &log))?;
+        command.stdin(Stdio::piped()).stdout(output).stderr(errors);
         let mut launcher = command.spawn().map_err(|source| Error::Start {
             program: "unshare".to_owned(),
             source,
         })?;
         let hold = launcher.stdin.take();
-        let (launcher_id, process) = first_child(&mut launcher)?;
+        let (launcher_id, process) = first_child(&mut launcher, &log)?;
         let record = Record::new(process, launcher_id);
         let init = Self {
             launcher,
@@ -134,7 +137,7 @@ impl Drop for Init {
 }
 
 /// Waits until `unshare` has made the namespaces and their first process runs our program.
-fn first_child(launcher: &mut Child) -> Result<(ProcessId, ProcessId)> {
+fn first_child(launcher: &mut Child, log: &Path) -> Result<(ProcessId, ProcessId)> {
     let pid = i32::try_from(launcher.id()).unwrap_or_default();
     let end = Instant::now() + PATIENCE;
     loop {
@@ -150,7 +153,7 @@ fn first_child(launcher: &mut Child) -> Result<(ProcessId, ProcessId)> {
             return Err(Error::EndedEarly {
                 name: "unshare".to_owned(),
                 status,
-                log: String::new(),
+                log: fs::read_to_string(log).unwrap_or_default(),
             });
         }
         thread::sleep(Duration::from_millis(2));

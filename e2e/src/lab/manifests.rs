@@ -9,6 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kube::api::DynamicObject;
+
+use super::objects::object;
 use crate::{Error, Result, repo};
 
 /// The namespace that the lab installs into.
@@ -18,47 +21,42 @@ pub const SYSTEM_NAMESPACE: &str = "kilonova-system";
 const NAMESPACE_EXPRESSION: &str = "{{ .Release.Namespace }}";
 
 /// The CRDs, as crdgen writes them.
-pub(super) fn crds() -> Result<String> {
-    let chart = repo::root().join("charts/kilonova-crds");
-    let dirs = [chart.join("templates"), chart.join("crds"), chart.clone()];
+pub(super) fn crds() -> Result<Vec<DynamicObject>> {
+    let dir = repo::root().join("charts/kilonova-crds/templates");
     let mut files = Vec::new();
-    for dir in dirs.iter().filter(|dir| dir.is_dir()) {
-        for entry in fs::read_dir(dir).map_err(Error::file("read", dir))? {
-            files.push(entry.map_err(Error::file("read", dir))?.path());
-        }
+    for entry in fs::read_dir(&dir).map_err(Error::file("read", &dir))? {
+        files.push(entry.map_err(Error::file("read", &dir))?.path());
     }
     files.retain(|path| path.extension().is_some_and(|e| e == "yaml"));
     files.sort();
-    let texts = files
-        .iter()
-        .map(|path| fs::read_to_string(path).map_err(Error::file("read", path)));
-    let documents = texts.collect::<Result<Vec<_>>>()?;
-    let crds: Vec<_> = documents
-        .iter()
-        .flat_map(|text| split(text))
-        .filter(|d| is_kind(d, "CustomResourceDefinition"))
-        .collect();
-    if crds.is_empty() {
+    if files.is_empty() {
         let problem = "there is no CustomResourceDefinition (run `make crds`)".to_owned();
-        return Err(Error::Manifest {
-            path: chart,
-            problem,
-        });
+        return Err(Error::Manifest { path: dir, problem });
     }
-    Ok(crds.join("\n---\n"))
+    read(&files)
 }
 
 /// RBAC and admission policies of the chart.
-pub(super) fn rbac_and_policies() -> Result<String> {
+pub(super) fn rbac_and_policies() -> Result<Vec<DynamicObject>> {
     let dir = repo::root().join("charts/kilonova/templates");
-    let files = ["rbac.yaml", "policies.yaml", "mutating.yaml"].map(|name| dir.join(name));
-    let texts = files.iter().map(render).collect::<Result<Vec<_>>>()?;
-    Ok(texts.join("\n---\n"))
+    read(&["rbac.yaml", "policies.yaml", "mutating.yaml"].map(|name| dir.join(name)))
 }
 
-fn render(path: &PathBuf) -> Result<String> {
-    let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
-    substitute(path, &text)
+/// The objects in some files.
+fn read(paths: &[PathBuf]) -> Result<Vec<DynamicObject>> {
+    let mut objects = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
+        let text = substitute(path, &text)?;
+        for document in split(&text) {
+            let value = serde_saphyr::from_str(document).map_err(|error| Error::Manifest {
+                path: path.clone(),
+                problem: error.to_string(),
+            })?;
+            objects.push(object(value)?);
+        }
+    }
+    Ok(objects)
 }
 
 fn substitute(path: &Path, text: &str) -> Result<String> {
@@ -81,8 +79,8 @@ fn substitute(path: &Path, text: &str) -> Result<String> {
     })
 }
 
-/// The documents of a YAML text.
-pub(super) fn split(text: &str) -> Vec<&str> {
+/// The documents of a YAML text, without those that are empty.
+fn split(text: &str) -> Vec<&str> {
     let documents = text
         .split("\n---")
         .map(|d| d.trim_start_matches("---").trim());
@@ -92,13 +90,6 @@ pub(super) fn split(text: &str) -> Vec<&str> {
                 .any(|line| !line.trim().is_empty() && !line.starts_with('#'))
         })
         .collect()
-}
-
-/// Whether a document is of this kind.
-pub(super) fn is_kind(document: &str, kind: &str) -> bool {
-    document
-        .lines()
-        .any(|line| line.strip_prefix("kind:").is_some_and(|k| k.trim() == kind))
 }
 
 #[cfg(test)]
@@ -127,6 +118,6 @@ mod tests {
         let text = "# head\n---\nkind: A\nx: |\n  ---not\n---\n# nothing\n---\nkind: B\n";
         let documents = split(text);
         assert_eq!(documents.len(), 2);
-        assert!(is_kind(documents[0], "A") && is_kind(documents[1], "B"));
+        assert!(documents[0].ends_with("---not") && documents[1] == "kind: B");
     }
 }

@@ -16,6 +16,7 @@ mod machine;
 mod manifests;
 pub mod network;
 mod node;
+mod objects;
 mod options;
 mod pki;
 mod policies;

@@ -85,16 +85,11 @@ impl Lab {
         let mut node_clock = Clock(Vec::new());
         let kubectl = Kubectl::new(programs.command("kubectl"), &admin_kubeconfig(&dir));
         let control_plane = async {
-            clock
-                .time(
-                    "control plane",
-                    start_control_plane(&services, &forwarder, &dir, &pki),
-                )
-                .await?;
+            let start = start_control_plane(&services, &forwarder, &dir, &pki);
+            let client = clock.time("control plane", start).await?;
             if options.system {
-                clock
-                    .time("CRDs, RBAC, policies in force", system::install(&kubectl))
-                    .await?;
+                let install = system::install(&client);
+                clock.time("CRDs, RBAC, policies in force", install).await?;
             }
             Ok(())
         };
@@ -238,7 +233,7 @@ async fn start_control_plane(
     forwarder: &Service,
     dir: &Path,
     pki: &Pki,
-) -> Result<()> {
+) -> Result<Client> {
     services.etcd.start()?;
     services.apiserver.start()?;
     forwarder.start()?;
@@ -272,7 +267,8 @@ async fn start_control_plane(
         ready(&client)
     })
     .await?;
-    services.controller_manager.start().map(drop)
+    services.controller_manager.start()?;
+    Ok(client)
 }
 
 /// Whether the API server says that it is ready; else what it says.

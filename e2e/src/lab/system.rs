@@ -9,72 +9,81 @@ use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
     core::v1::{Node as KubeNode, ServiceAccount},
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client, ResourceExt as _,
-    api::{Patch, PatchParams, PostParams},
+    Api, Client, ResourceExt,
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
 use super::{
     kubeconfig::{self, User},
-    kubectl::Kubectl,
     manifests::{self, SYSTEM_NAMESPACE},
+    objects::{apply_all, object},
     options::NodeOptions,
     pki::{Pki, write_private},
     policies,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    wait::{GENEROUS, wait_for},
+};
 
 /// How long the lab's tokens are good for: as long as anybody may leave `make up` running.
 const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
 
 /// Installs the CRDs, RBAC and policies of the charts, and waits until all of them are in force.
-pub(super) async fn install(kubectl: &Kubectl) -> Result<()> {
-    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    let namespace =
-        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM_NAMESPACE}}}\n");
-    kubectl.run(apply, &namespace).await?.checked()?;
-    let crds = manifests::crds()?;
-    kubectl.run(apply, &crds).await?.checked()?;
-    let established = [
-        "wait",
-        "--for=condition=Established",
-        "--timeout=120s",
-        "-f",
-        "-",
-    ];
-    kubectl.run(established, &crds).await?.checked()?;
-    let mutating = serves_mutating_policies(kubectl).await?;
-    let text = manifests::rbac_and_policies()?;
-    let documents = manifests::split(&text);
-    let wanted: Vec<_> = documents
-        .into_iter()
-        .filter(|d| mutating || !is_mutating(d))
-        .collect();
-    // A binding's role or a policy's parameter may be named before it is there; one more pass costs nothing.
-    kubectl
-        .run(apply, &wanted.join("\n---\n"))
-        .await?
-        .checked()?;
-    policies::in_force(kubectl, mutating).await
+pub(super) async fn install(client: &Client) -> Result<()> {
+    let namespace = object(json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE},
+    }))?;
+    apply_all(client, &[namespace]).await?;
+    let mutating = serves_mutating_policies(client).await?;
+    let mut wanted = manifests::crds()?;
+    wanted.extend(manifests::rbac_and_policies()?);
+    wanted.retain(|object| mutating || !is_mutating(object));
+    apply_all(client, &wanted).await?;
+    crds_established(client).await?;
+    policies::in_force(client, mutating).await
 }
 
-fn is_mutating(document: &str) -> bool {
-    ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"]
-        .iter()
-        .any(|kind| manifests::is_kind(document, kind))
+fn is_mutating(object: &DynamicObject) -> bool {
+    let types = object.types.as_ref();
+    types.is_some_and(|types| types.kind.starts_with("MutatingAdmissionPolicy"))
 }
 
 /// `MutatingAdmissionPolicy` is served by default from 1.36 on, and a test may switch it off.
-async fn serves_mutating_policies(kubectl: &Kubectl) -> Result<bool> {
-    let resources = kubectl
-        .run(
-            ["get", "--raw", "/apis/admissionregistration.k8s.io/v1"],
-            "",
-        )
-        .await?
-        .checked()?;
-    Ok(resources.stdout.contains("\"mutatingadmissionpolicies\""))
+async fn serves_mutating_policies(client: &Client) -> Result<bool> {
+    let group = "admissionregistration.k8s.io/v1";
+    let served = client.list_api_group_resources(group).await;
+    let served = served.map_err(Error::api(format!("list what {group} serves")))?;
+    let name = "mutatingadmissionpolicies";
+    Ok(served.resources.iter().any(|r| r.name == name))
+}
+
+async fn crds_established(client: &Client) -> Result<()> {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    wait_for("the CRDs to be established", GENEROUS, || async {
+        let list = crds.list(&ListParams::default()).await;
+        let list = list.map_err(|error| error.to_string())?;
+        let waiting = list.items.iter().filter(|crd| !is_established(crd));
+        let waiting: Vec<_> = waiting.map(ResourceExt::name_any).collect();
+        if waiting.is_empty() {
+            Ok(())
+        } else {
+            Err(waiting.join(", "))
+        }
+    })
+    .await
+}
+
+fn is_established(crd: &CustomResourceDefinition) -> bool {
+    let status = crd.status.as_ref();
+    let conditions = status.and_then(|s| s.conditions.as_ref());
+    conditions.is_some_and(|list| {
+        list.iter()
+            .any(|c| c.type_ == "Established" && c.status == "True")
+    })
 }
 
 /// Makes the Node of a node: ready, without the taint that admission puts on new ones.
