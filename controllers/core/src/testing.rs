@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use crate::binding::{ImageView, Inputs};
+use crate::compile::domain_spec;
 use crate::images::{Header, image_status};
 use crate::networks::network_status;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 use kilonova_crds::names::INSTANCE_FINALIZER;
+use kilonova_crds::node::Domain;
 use kilonova_crds::v1alpha1::{
     Flavor, Hypervisor, Image, ImageFormat, Instance, KeyPair, Network, NetworkClass,
 };
@@ -126,4 +128,30 @@ impl Objects {
             refused: BTreeSet::new(),
         }
     }
+}
+
+/// The Instance bound to `node`, with the room of the tests' Flavor and an address.
+pub fn bound(name: &str, node: &str, spec: Value) -> Instance {
+    let mut instance = instance(name, spec);
+    instance.status = Some(parse(json!({
+        "observedGeneration": 1, "uuid": format!("uid-{name}"), "nodeName": node,
+        "claim": {"flavor": "small", "vcpus": 1, "memory": "1Gi", "disk": "10Gi"},
+        "image": {"url": "http://x/d", "checksum": "sha256:00", "format": "raw", "virtualSize": "1Gi"},
+        "addresses": "10.0.0.2",
+        "interfaces": [{
+            "name": "eth0", "network": "blue", "networkUid": "net-blue", "mac": "fa:16:3e:00:00:01",
+            "ips": [{"ip": "10.0.0.2", "prefixLength": 24, "gateway": "10.0.0.1"}],
+            "segment": {"type": "local", "mtu": 1500},
+        }],
+        "publicKeys": ["ssh-ed25519 AAAA ops"],
+    })));
+    instance
+}
+
+/// The Domain that a bound Instance compiles to, of generation 1, without a status.
+pub fn domain_of(instance: &Instance) -> Domain {
+    let spec = domain_spec(instance, "ns").unwrap();
+    let mut domain = Domain::new(&spec.instance.uid.clone(), spec);
+    domain.metadata.generation = Some(1);
+    domain
 }
