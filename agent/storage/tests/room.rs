@@ -4,23 +4,32 @@
 mod support;
 
 use kilonova_agent_storage::ImageError;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::path::Path;
 use support::{MIB, Node, Server, node_in, qcow2, request, sha256};
 use tempfile::TempDir;
 
+/// A directory that something is mounted on.
+struct Mounted(TempDir);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = umount2(self.0.path(), MntFlags::MNT_DETACH);
+    }
+}
+
 /// A state directory on a file system of this size, which nobody else sees and which goes with the
 /// test's threads.
-fn small_node(mib: u64) -> Node {
+fn small_node(mib: u64) -> (Node, Mounted) {
     unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (the tests run as root)");
     let (none, private) = (None::<&str>, MsFlags::MS_PRIVATE | MsFlags::MS_REC);
     mount(none, "/", none, private, none).unwrap();
-    let directory = TempDir::new().unwrap();
+    let mounted = Mounted(TempDir::new().unwrap());
     let size = format!("size={mib}M");
     let (tmpfs, flags) = (Some("tmpfs"), MsFlags::empty());
-    mount(tmpfs, directory.path(), tmpfs, flags, Some(size.as_str())).unwrap();
-    node_in(directory)
+    mount(tmpfs, mounted.0.path(), tmpfs, flags, Some(size.as_str())).unwrap();
+    (node_in(TempDir::new_in(mounted.0.path()).unwrap()), mounted)
 }
 
 /// Asks for an image of so many MiB; the name of its file where it comes.
@@ -39,7 +48,7 @@ fn name(path: &Path) -> String {
 #[tokio::test]
 async fn the_longest_unused_goes_and_what_a_disk_is_over_stays() {
     // 64 MiB stay in reserve.
-    let node = small_node(64 + 40);
+    let (node, _mounted) = small_node(64 + 40);
     let used = ensure(&node, 8).await.unwrap();
     let images = node.storage.images();
     let uuid = "6f1c0a52-9d1e-4b57-8a53-0d8e35bfb0c1";
