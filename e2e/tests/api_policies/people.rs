@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{
     HYPERVISORS,
-    api_common::{Answer as _, collection, good},
+    api_common::{Answer as _, Asker, collection, good},
     condition, instance, named, release,
-    world::{NAMESPACE_1, NAMESPACE_2, hypervisor, world},
+    world::{NAMESPACE_1, NAMESPACE_2, fenced, hypervisor, world},
 };
 
 const BY_CONTROLLERS: &str = "removed by Kilonova's controllers";
@@ -255,8 +255,51 @@ async fn a_namespace_goes_once_its_instances_are_gone() {
     .await
     .unwrap();
     release(&controllers, &path, "1000").await.unwrap();
-    wait_for("the namespace to be gone", GENEROUS, || async {
-        match admin.get("/api/v1/namespaces/leaving").await {
+    gone(&admin, "/api/v1/namespaces/leaving").await;
+}
+
+#[tokio::test]
+async fn b64_the_garbage_collector_does_its_work() {
+    let world = world();
+    let (admin, controllers) = (world.admin().await, world.controllers().await);
+    let domain = format!("{}/collected", collection("Domain", NAMESPACE_1));
+    let object = fenced(named(good("Domain"), "collected"), "1000");
+    controllers
+        .post(&collection("Domain", NAMESPACE_1), &object)
+        .await
+        .unwrap();
+    admin
+        .delete(&format!("{domain}?propagationPolicy=Foreground"))
+        .await
+        .unwrap();
+    gone(&admin, &domain).await;
+
+    for policy in ["Foreground", "Orphan"] {
+        let path = instance(world, &format!("left-{}", policy.to_lowercase())).await;
+        admin
+            .delete(&format!("{path}?propagationPolicy={policy}"))
+            .await
+            .unwrap();
+        wait_for("our finalizer to be the last", GENEROUS, || async {
+            let object = admin.get(&path).await.map_err(|r| r.message)?;
+            let finalizers = &object["metadata"]["finalizers"];
+            if *finalizers == json!([INSTANCE_FINALIZER]) {
+                Ok(())
+            } else {
+                Err(finalizers.to_string())
+            }
+        })
+        .await
+        .unwrap();
+        release(&controllers, &path, "1000").await.unwrap();
+        gone(&admin, &path).await;
+    }
+}
+
+/// Waits until the object is gone.
+async fn gone(admin: &Asker, path: &str) {
+    wait_for(format!("{path} to be gone"), GENEROUS, || async {
+        match admin.get(path).await {
             Err(refusal) if refusal.code == 404 => Ok(()),
             other => Err(format!("{other:?}")),
         }
