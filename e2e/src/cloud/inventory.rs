@@ -1,0 +1,40 @@
+//! Everything on a node that may be there because of an Instance, to compare before and after.
+
+use std::collections::BTreeSet;
+
+use crate::{Result, lab::Node};
+
+/// Lists, a line each, without what changes by itself: libvirt's domains, the links, addresses and rules of every
+/// netns, the files of the agent and of libvirt, the programs that run. Not: cached images, and logs of libvirt's own.
+const SCRIPT: &str = r#"
+virsh -q list --all --uuid | sed '/^$/d; s/^/domain /'
+look() { # NAME COMMAND...: the network of a netns, through the command that enters it
+  local name=$1; shift
+  "$@" ip -o link | sed -E "s/^[0-9]+: ([^@:]*).*/link $name \1/"
+  "$@" ip -o addr | awk -v n="$name" '{print "address", n, $2, $4}' | grep -v ' fe80:' || true
+  "$@" ip route | sed "s/^/route $name /"
+  "$@" nft list ruleset | sed -E 's/packets [0-9]+ bytes [0-9]+//; s/expires [0-9smhd]+//' | sed '/^\s*$/d' | sort | uniq -c | sed "s/^/rule $name /"
+}
+look node
+for netns in $(ip netns list | cut -d' ' -f1); do
+  echo "netns $netns"
+  look "$netns" ip netns exec "$netns"
+done
+find /var/lib/kilonova /run/kilonova /etc/libvirt /var/lib/libvirt /run/libvirt -mindepth 1 2>/dev/null \
+  | grep -v -e '^/var/lib/kilonova/images/' -e '/libvirt/qemu/dbus' -e '/libvirt/.*\.pid$' | sed 's/^/file /'
+inode=$(readlink /proc/self/ns/mnt)
+for process in /proc/[0-9]*; do
+  [ "$(readlink "$process/ns/mnt" 2>/dev/null)" = "$inode" ] || continue
+  name=$(cat "$process/comm" 2>/dev/null) || continue
+  case $name in qemu-system*|dnsmasq|qemu-img|nft) echo "process $name $(tr '\0' ' ' < "$process/cmdline")" ;; esac
+done
+"#;
+
+/// What is on a node.
+///
+/// # Errors
+/// When the node cannot be looked at.
+pub async fn inventory(node: &Node) -> Result<BTreeSet<String>> {
+    let listed = node.sh(SCRIPT).await?;
+    Ok(listed.lines().map(|line| line.trim().to_owned()).collect())
+}

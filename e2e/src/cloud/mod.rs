@@ -1,0 +1,168 @@
+//! What a test of the whole product starts from: a lab with an operator's offer in it, tenants, and handles of their
+//! Instances that look from outside (API objects, `virsh`, ssh, files), never at our own counters.
+//!
+//! ```no_run
+//! use kilonova_e2e::{cloud::Cloud, lab::LabOptions};
+//! use serde_json::json;
+//! # async fn run() -> Result<(), kilonova_e2e::Error> {
+//! let cloud = Cloud::start(LabOptions::new("one").nodes(1)).await?;
+//! let shop = cloud.tenant("shop").await?;
+//! let web = shop.create("web-1", json!({"flavor": "duo"})).await?;
+//! web.ready("Running").await?;
+//! assert_eq!(web.sh("nproc").await?, "2");
+//! web.power("Off").await?;
+//! web.ready("Stopped").await?;
+//! assert_eq!(web.domain_state().await?, "shut off");
+//! web.delete().await?;
+//! web.gone().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod instance;
+mod inventory;
+mod offer;
+mod tenant;
+
+use std::{fmt, fs};
+
+use kilonova_crds::{condition, v1alpha1::Hypervisor};
+use kube::{Api, Client};
+use serde_json::Value;
+
+pub use self::{
+    instance::{InstanceHandle, summary},
+    inventory::inventory,
+    offer::GUEST_IMAGE,
+    tenant::{KEY_PAIR, NETWORK, Tenant},
+};
+use crate::{
+    Error, Result,
+    build::GuestImage,
+    lab::{ImageServer, Lab, LabOptions, SshKey, network},
+    wait::{GENEROUS, wait_for},
+};
+
+/// A lab with an offer: the Flavors `tiny` (1 vCPU) and `duo` (2), the `NetworkClass` `local`, the `ClusterImage`
+/// `guest`, and a server for more images.
+pub struct Cloud {
+    lab: Lab,
+    client: Client,
+    images: ImageServer,
+    key: SshKey,
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cloud").field(&self.lab).finish()
+    }
+}
+
+impl Cloud {
+    /// Starts the lab, makes the offer, and waits until every node with an agent is a Ready Hypervisor.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub async fn start(options: LabOptions) -> Result<Self> {
+        let guest = GuestImage::find()?;
+        let lab = Lab::start(options).await?;
+        let dir = lab.dir().join("images");
+        fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
+        let served = dir.join(GUEST_IMAGE);
+        fs::copy(&guest.path, &served).map_err(Error::file("write", &served))?;
+        let cloud = Self {
+            client: lab.client().await?,
+            images: lab.serve_images(&dir, network::IMAGE_PORT)?,
+            key: SshKey::at(&lab.dir().join("id_guest")).await?,
+            lab,
+        };
+        let url = cloud.images.url(GUEST_IMAGE);
+        cloud
+            .apply(&offer::objects(&url, &guest.checksum()))
+            .await?;
+        cloud.hypervisors_ready().await?;
+        Ok(cloud)
+    }
+
+    /// The lab.
+    #[must_use]
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// A client with the admin's credentials.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The server of images; its directory holds [`GUEST_IMAGE`], and what a test puts there.
+    #[must_use]
+    pub fn images(&self) -> &ImageServer {
+        &self.images
+    }
+
+    /// The key whose public half is every tenant's `KeyPair` `ops`.
+    #[must_use]
+    pub fn key(&self) -> &SshKey {
+        &self.key
+    }
+
+    /// `kubectl apply` of some objects.
+    ///
+    /// # Errors
+    /// When one is refused, with what kubectl said.
+    pub async fn apply(&self, objects: &[Value]) -> Result<()> {
+        let manifest: Vec<_> = objects.iter().map(ToString::to_string).collect();
+        self.lab
+            .apply(&manifest.join("\n---\n"))
+            .await?
+            .checked()
+            .map(drop)
+    }
+
+    /// Makes a tenant: a namespace with the Network `blue` (10.0.0.0/24) and the `KeyPair` `ops`.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn tenant(&self, namespace: &str) -> Result<Tenant<'_>> {
+        Tenant::make(self, namespace).await
+    }
+
+    /// Waits until every node with an agent is a Ready Hypervisor.
+    ///
+    /// # Errors
+    /// When one does not become so.
+    pub async fn hypervisors_ready(&self) -> Result<()> {
+        for node in self.lab.nodes().iter().filter(|node| node.options().agent) {
+            self.hypervisor(node.name(), "Ready=True", |hypervisor| {
+                let status = hypervisor.status.as_ref();
+                status.is_some_and(|s| condition::is_true(&s.conditions, condition::types::READY))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a Hypervisor is as `holds` says.
+    ///
+    /// # Errors
+    /// When it does not become so in [`GENEROUS`] time; the error shows its status.
+    pub async fn hypervisor(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&Hypervisor) -> bool,
+    ) -> Result<Hypervisor> {
+        let api: Api<Hypervisor> = Api::all(self.client.clone());
+        wait_for(format!("Hypervisor {name}: {what}"), GENEROUS, || async {
+            let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
+            match found {
+                Some(hypervisor) if holds(&hypervisor) => Ok(hypervisor),
+                Some(hypervisor) => Err(format!("{:?}", hypervisor.status)),
+                None => Err("there is none".to_owned()),
+            }
+        })
+        .await
+    }
+}
