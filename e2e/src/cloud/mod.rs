@@ -24,11 +24,12 @@ mod inventory;
 mod offer;
 mod tenant;
 
-use std::{fmt, fs};
+use std::{fmt, fs, sync::Arc};
 
 use kilonova_crds::{condition, v1alpha1::Hypervisor};
 use kube::{Api, Client};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 pub use self::{
     instance::{InstanceHandle, summary},
@@ -39,55 +40,84 @@ pub use self::{
 use crate::{
     Error, Result,
     build::GuestImage,
-    lab::{ImageServer, Lab, LabOptions, SshKey, network},
+    lab::{self, ImageServer, Lab, LabOptions, SshKey, network},
     wait::{GENEROUS, wait_for},
 };
 
 /// A lab with an offer: the Flavors `tiny` (1 vCPU) and `duo` (2), the `NetworkClass` `local`, the `ClusterImage`
-/// `guest`, and a server for more images.
+/// `guest`, and a server for more images; as one test sees it, with a client for its runtime.
 pub struct Cloud {
-    lab: Lab,
+    parts: Arc<Parts>,
     client: Client,
+}
+
+/// What does not depend on a test's runtime.
+#[derive(Debug)]
+struct Parts {
+    lab: Lab,
     images: ImageServer,
     key: SshKey,
 }
 
 impl fmt::Debug for Cloud {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Cloud").field(&self.lab).finish()
+        f.debug_tuple("Cloud").field(&self.parts).finish()
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        // Where this is the lab's last owner, it keeps its logs itself.
+        if std::thread::panicking() && Arc::strong_count(&self.parts) > 1 {
+            let kept = lab::keep_logs(self.parts.lab.dir());
+            eprintln!("the lab's logs are kept in {}", kept.display());
+        }
     }
 }
 
 impl Cloud {
-    /// Starts the lab, makes the offer, and waits until every node with an agent is a Ready Hypervisor.
+    /// Starts a lab of its own, makes the offer, and waits until every node with an agent is a Ready Hypervisor.
     ///
     /// # Errors
     /// When a part does not come up.
     pub async fn start(options: LabOptions) -> Result<Self> {
-        let guest = GuestImage::find()?;
-        let lab = Lab::start(options).await?;
-        let dir = lab.dir().join("images");
-        fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
-        let served = dir.join(GUEST_IMAGE);
-        fs::copy(&guest.path, &served).map_err(Error::file("write", &served))?;
+        let parts = Parts::start(options).await?;
+        let client = parts.lab.client().await?;
         let cloud = Self {
-            client: lab.client().await?,
-            images: lab.serve_images(&dir, network::IMAGE_PORT)?,
-            key: SshKey::at(&lab.dir().join("id_guest")).await?,
-            lab,
+            parts: Arc::new(parts),
+            client,
         };
-        let url = cloud.images.url(GUEST_IMAGE);
-        cloud
-            .apply(&offer::objects(&url, &guest.checksum()))
-            .await?;
-        cloud.hypervisors_ready().await?;
+        cloud.make_offer().await?;
         Ok(cloud)
+    }
+
+    /// The one lab that the tests of this program share, started by the first of them with its options. Each takes
+    /// tenants of its own there. It ends with the program.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn shared(options: LabOptions) -> Result<Self> {
+        static SHARED: OnceCell<Arc<Parts>> = OnceCell::const_new();
+        let start = || async {
+            let cloud = Self::start(options).await?;
+            Ok::<_, Error>(Arc::clone(&cloud.parts))
+        };
+        let parts = Arc::clone(SHARED.get_or_try_init(start).await?);
+        let client = parts.lab.client().await?;
+        Ok(Self { parts, client })
+    }
+
+    async fn make_offer(&self) -> Result<()> {
+        let url = self.images().url(GUEST_IMAGE);
+        let guest = GuestImage::find()?;
+        self.apply(&offer::objects(&url, &guest.checksum())).await?;
+        self.hypervisors_ready().await
     }
 
     /// The lab.
     #[must_use]
     pub fn lab(&self) -> &Lab {
-        &self.lab
+        &self.parts.lab
     }
 
     /// A client with the admin's credentials.
@@ -99,13 +129,13 @@ impl Cloud {
     /// The server of images; its directory holds [`GUEST_IMAGE`], and what a test puts there.
     #[must_use]
     pub fn images(&self) -> &ImageServer {
-        &self.images
+        &self.parts.images
     }
 
     /// The key whose public half is every tenant's `KeyPair` `ops`.
     #[must_use]
     pub fn key(&self) -> &SshKey {
-        &self.key
+        &self.parts.key
     }
 
     /// `kubectl apply` of some objects.
@@ -114,7 +144,7 @@ impl Cloud {
     /// When one is refused, with what kubectl said.
     pub async fn apply(&self, objects: &[Value]) -> Result<()> {
         let manifest: Vec<_> = objects.iter().map(ToString::to_string).collect();
-        self.lab
+        self.lab()
             .apply(&manifest.join("\n---\n"))
             .await?
             .checked()
@@ -134,7 +164,12 @@ impl Cloud {
     /// # Errors
     /// When one does not become so.
     pub async fn hypervisors_ready(&self) -> Result<()> {
-        for node in self.lab.nodes().iter().filter(|node| node.options().agent) {
+        for node in self
+            .lab()
+            .nodes()
+            .iter()
+            .filter(|node| node.options().agent)
+        {
             self.hypervisor(node.name(), "Ready=True", |hypervisor| {
                 let status = hypervisor.status.as_ref();
                 status.is_some_and(|s| condition::is_true(&s.conditions, condition::types::READY))
@@ -164,5 +199,21 @@ impl Cloud {
             }
         })
         .await
+    }
+}
+
+impl Parts {
+    async fn start(options: LabOptions) -> Result<Self> {
+        let guest = GuestImage::find()?;
+        let lab = Lab::start(options).await?;
+        let dir = lab.dir().join("images");
+        fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
+        let served = dir.join(GUEST_IMAGE);
+        fs::copy(&guest.path, &served).map_err(Error::file("write", &served))?;
+        Ok(Self {
+            images: lab.serve_images(&dir, network::IMAGE_PORT)?,
+            key: SshKey::at(&lab.dir().join("id_guest")).await?,
+            lab,
+        })
     }
 }
