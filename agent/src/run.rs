@@ -48,6 +48,9 @@ pub enum RunError {
     /// No server for them.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The server for them ended.
+    #[error("the metrics server ended")]
+    Server(#[source] Option<std::io::Error>),
     /// No client for images.
     #[error("cannot make a client for images")]
     Http(#[from] FetchError),
@@ -99,7 +102,7 @@ async fn serve(cli: Cli) -> Result<(), RunError> {
     }
     let bootstrap = Bootstrap::new(cli.kubeconfig.as_deref(), &cli.node_name).await?;
     tokio::select! {
-        served = server => Ok(served.unwrap_or_else(|error| warn!(%error, "the metrics server ended"))),
+        listened = server => Err(RunError::Server(listened.err())),
         ended = work(&cli, metrics, world, storage, network, bootstrap) => ended,
     }
 }
@@ -158,6 +161,7 @@ async fn keep(world: &World, node: Arc<Node>, runner: &Arc<Runner>) {
             return;
         }
     }
+    runner.open_gate().await;
     let begin = async {
         look_at_all(runner).await;
         // Its orphans are reported before the Lease says that this agent lives.
@@ -166,7 +170,12 @@ async fn keep(world: &World, node: Arc<Node>, runner: &Arc<Runner>) {
         let alive = Arc::clone(&node).keep_alive(Arc::clone(runner));
         tokio::join!(reported, alive);
     };
-    tokio::join!(begin, resync(runner), listen(runner));
+    tokio::join!(
+        begin,
+        resync(runner),
+        listen(runner),
+        runner.tend_segments()
+    );
 }
 
 async fn resync(runner: &Arc<Runner>) {

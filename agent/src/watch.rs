@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use kilonova_crds::{Domain, Segment};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use std::pin::pin;
 use std::sync::Arc;
 use tracing::warn;
@@ -21,7 +21,9 @@ pub async fn domains(client: Client, namespace: &str, world: Arc<World>, runner:
         Event::InitApply(domain) => list.push(domain),
         Event::InitDone => {
             let touched = world.listed_domains(std::mem::take(&mut list));
-            touched.iter().for_each(|uuid| runner.wake(uuid));
+            for uuid in &touched {
+                runner.wake(uuid);
+            }
             runner.census();
         }
         Event::Apply(domain) => {
@@ -47,11 +49,17 @@ pub async fn segments(client: Client, namespace: &str, world: Arc<World>, runner
         Event::InitApply(segment) => list.push(segment),
         Event::InitDone => {
             let touched = world.listed_segments(std::mem::take(&mut list));
-            touched.iter().for_each(|uuid| runner.wake(uuid));
+            for uuid in &touched {
+                runner.wake(uuid);
+            }
         }
         Event::Apply(segment) => {
-            let touched = world.saw_segment(&segment);
-            touched.iter().for_each(|uuid| runner.wake(uuid));
+            let name = segment.name_any();
+            let touched = world.saw_segment(segment);
+            runner.segment_changed(&name);
+            for uuid in &touched {
+                runner.wake(uuid);
+            }
         }
         Event::Delete(segment) => world.lost_segment(&segment),
     })

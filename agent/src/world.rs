@@ -13,7 +13,7 @@ use tokio::sync::watch;
 struct Known {
     /// By the UUID of their libvirt domain.
     domains: BTreeMap<String, Arc<Domain>>,
-    segments: BTreeMap<String, SegmentSpec>,
+    segments: BTreeMap<String, Arc<Segment>>,
     domains_listed: bool,
     segments_listed: bool,
 }
@@ -45,9 +45,22 @@ impl World {
         self.known.lock().domains.keys().cloned().collect()
     }
 
-    /// All Segments, by name.
-    pub fn segments(&self) -> BTreeMap<String, SegmentSpec> {
-        self.known.lock().segments.clone()
+    /// The Segments of that Domain's ports that are there, by name.
+    pub fn segments_of(&self, domain: &Domain) -> BTreeMap<String, SegmentSpec> {
+        let known = self.known.lock();
+        let of = |name: &String| Some((name.clone(), known.segments.get(name)?.spec.clone()));
+        let ports = domain.spec.ports.iter();
+        ports.filter_map(|port| of(&port.segment)).collect()
+    }
+
+    /// The Segment of that name.
+    pub fn segment(&self, name: &str) -> Option<Arc<Segment>> {
+        self.known.lock().segments.get(name).cloned()
+    }
+
+    /// The names of all Segments.
+    pub fn segment_names(&self) -> Vec<String> {
+        self.known.lock().segments.keys().cloned().collect()
     }
 
     /// Whether both kinds were listed: nothing is started or removed before.
@@ -105,10 +118,10 @@ impl World {
     }
 
     /// A Segment was seen. Gives the UUIDs of the Domains with ports in it.
-    pub fn saw_segment(&self, segment: &Segment) -> BTreeSet<String> {
+    pub fn saw_segment(&self, segment: Segment) -> BTreeSet<String> {
         let name = segment.name_any();
         self.change(|known| {
-            known.segments.insert(name.clone(), segment.spec.clone());
+            known.segments.insert(name.clone(), Arc::new(segment));
             of_segment(known, &name)
         })
     }
@@ -121,7 +134,7 @@ impl World {
     /// All Segments, listed. Gives the UUIDs of all Domains with ports.
     pub fn listed_segments(&self, list: Vec<Segment>) -> BTreeSet<String> {
         self.change(|known| {
-            let by_name = |segment: Segment| (segment.name_any(), segment.spec);
+            let by_name = |segment: Segment| (segment.name_any(), Arc::new(segment));
             known.segments = list.into_iter().map(by_name).collect();
             known.segments_listed = true;
             let plugged = known

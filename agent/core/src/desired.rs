@@ -162,6 +162,11 @@ pub enum PortPlace {
         /// Whether its link, rules and DHCP pair are as they should be.
         current: bool,
     },
+    /// Nowhere: only rules or a DHCP pair of it are left in a Segment.
+    Remains {
+        /// The Segment.
+        segment: Netns,
+    },
 }
 
 /// What a node has to spare, in bytes.

@@ -1,7 +1,7 @@
 //! What a node reports of itself: its facts, what others use of it, the orphans that it holds.
 
 use crate::observed::{LibvirtDomain, NodeFacts};
-use crate::owner::Metadata;
+use crate::owner::{Metadata, ours};
 use crate::power::active;
 use crate::record::{InstanceFiles, Record};
 use crate::xml::PROBE_UUID;
@@ -32,11 +32,7 @@ pub enum Ownership {
 /// Whose a libvirt domain is, by what stands in its metadata.
 #[must_use]
 pub fn ownership(cluster_id: &str, domain: &LibvirtDomain) -> Ownership {
-    let metadata = domain.metadata.as_deref();
-    match metadata.map(Metadata::parse) {
-        Some(Ok(metadata)) if metadata.owner.cluster_id == cluster_id => Ownership::Own(metadata),
-        _ => Ownership::Foreign,
-    }
+    ours(domain, cluster_id).map_or(Ownership::Foreign, Ownership::Own)
 }
 
 /// What a node's report is made from.
@@ -256,6 +252,7 @@ mod tests {
         }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as libvirt gives it")]
     fn own(cluster: &str) -> Option<String> {
         let mut owner = desired(spec()).owner;
         owner.cluster_id = cluster.to_owned();

@@ -18,25 +18,19 @@ pub fn places(
     network: &NodeNetwork,
 ) -> BTreeMap<LinkName, PortPlace> {
     let place = |tap: &LinkName| {
-        let plugged = network.segments.iter().find_map(|(netns, segment)| {
-            let port = segment.ports.get(tap)?;
-            Some(PortPlace::Plugged {
-                segment: netns.clone(),
-                current: is_current(tap, netns, segment, port, attachments),
-            })
-        });
-        let beside = || {
-            network
-                .loose_taps
-                .contains(tap)
-                .then_some(PortPlace::Beside)
-        };
         // Rules and a DHCP pair that were put in before the tap came are not the tap's place yet.
-        match plugged {
-            Some(PortPlace::Plugged { .. }) if network.loose_taps.contains(tap) => beside(),
-            Some(plugged) => Some(plugged),
-            None => beside(),
+        if network.loose_taps.contains(tap) {
+            return Some(PortPlace::Beside);
         }
+        network.segments.iter().find_map(|(netns, segment)| {
+            let port = segment.ports.get(tap)?;
+            let current = is_current(tap, netns, segment, port, attachments);
+            let segment = netns.clone();
+            Some(match port.link {
+                Some(_) => PortPlace::Plugged { segment, current },
+                None => PortPlace::Remains { segment },
+            })
+        })
     };
     (0..MOST_PORTS)
         .map(|index| LinkName::tap(uuid, index))

@@ -6,9 +6,9 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kilonova_crds::names::{AGENT_LEASE, AGENT_MANAGER, NODE_NAMESPACE_LABEL};
-use kilonova_crds::node::DomainStatus;
+use kilonova_crds::node::{DomainStatus, SegmentObserved};
 use kilonova_crds::v1alpha1::{HypervisorSpec, HypervisorStatus};
-use kilonova_crds::{Domain, Hypervisor};
+use kilonova_crds::{Domain, Hypervisor, Segment};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
@@ -73,12 +73,23 @@ impl Writer {
         let mut next = domain.clone();
         next.metadata.managed_fields = None;
         next.status = Some(status);
-        let params = PostParams {
-            field_manager: Some(AGENT_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let name = domain.name_any();
+        let (name, params) = (domain.name_any(), posting());
         self.send("domain", api.replace_status(&name, &params, &next))
+            .await
+    }
+
+    /// Replaces the status of that Segment; refused where it changed since.
+    pub async fn segment_status(
+        &self,
+        segment: &Segment,
+        status: SegmentObserved,
+    ) -> Result<Segment, WriteError> {
+        let api: Api<Segment> = Api::namespaced(self.node.clone(), &self.namespace);
+        let mut next = segment.clone();
+        next.metadata.managed_fields = None;
+        next.status = Some(status);
+        let (name, params) = (segment.name_any(), posting());
+        self.send("segment", api.replace_status(&name, &params, &next))
             .await
     }
 
@@ -145,6 +156,13 @@ pub async fn register(client: &Client, node: &str) -> kube::Result<Hypervisor> {
         "metadata": {"name": node}, "spec": {},
     });
     api.patch(node, &applying(), &Patch::Apply(&new)).await
+}
+
+fn posting() -> PostParams {
+    PostParams {
+        field_manager: Some(AGENT_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
 }
 
 fn applying() -> PatchParams {

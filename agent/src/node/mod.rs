@@ -54,7 +54,7 @@ impl Node {
         let previous = self.last.lock().clone();
         let previous_status = previous.as_ref().and_then(|h| h.status.as_ref());
         let Some(mut status) = self
-            .status(runner, &domains, trouble.as_deref(), &previous)
+            .status(runner, &domains, trouble.as_deref(), previous.as_ref())
             .await
         else {
             return Ok(());
@@ -85,7 +85,7 @@ impl Node {
         runner: &Runner,
         domains: &[LibvirtDomain],
         trouble: Option<&str>,
-        previous: &Option<Hypervisor>,
+        previous: Option<&Hypervisor>,
     ) -> Option<kilonova_crds::v1alpha1::HypervisorStatus> {
         let parts = runner.parts();
         let files = match parts.storage.instances().list().await {
@@ -114,9 +114,9 @@ impl Node {
             disk_foreign: used.saturating_sub(own),
             kernel: &kernel_release(),
             agent: env!("CARGO_PKG_VERSION"),
-            generation: previous.as_ref().and_then(|h| h.metadata.generation),
+            generation: previous.and_then(|h| h.metadata.generation),
         };
-        let status = previous.as_ref().and_then(|h| h.status.as_ref());
+        let status = previous.and_then(|h| h.status.as_ref());
         Some(report.status(status, &Time(Timestamp::now())))
     }
 

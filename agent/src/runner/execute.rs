@@ -7,18 +7,25 @@ use kilonova_agent_core::network::{LinkName, Netns, PortDesired};
 use kilonova_agent_core::power::active;
 use kilonova_agent_core::steps::Step;
 use kilonova_agent_libvirt::Event;
-use kilonova_agent_storage::ImageRequest;
+use kilonova_agent_storage::{CachedImage, ImageError, ImageRequest};
 use kilonova_crds::Domain;
-use kilonova_crds::node::DomainImage;
+use kilonova_crds::node::{Disposition, DomainImage};
+use kilonova_crds::v1alpha1::Power;
 use kube::ResourceExt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 use tracing::{debug, info};
 
 /// How often the power button is pressed while a guest does not shut down: one that was still
 /// booting did not hear it (Nova presses every 10 s too).
 const PRESS_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a guest that was told to shut down, and is to stay on after all, is waited for.
+const SECOND_THOUGHTS: Duration = Duration::from_secs(30);
+/// How often it is looked whether an image is on its way, for another instance.
+const LOOK_FOR_DOWNLOAD: Duration = Duration::from_millis(100);
 
 /// What the steps are for.
 pub struct Job<'a> {
@@ -70,6 +77,7 @@ impl Runner {
             Step::SetMetadata { element } => libvirt.set_metadata(uuid, element).await?,
             Step::EnsureSegment(segment) => {
                 parts.holders.hold(&parts.network, segment, uuid).await?;
+                self.segment_changed(&segment.network.uid);
             }
             Step::MakeTap(port) => parts.network.make_tap(port).await?,
             Step::Start { .. } => {
@@ -136,13 +144,25 @@ impl Runner {
 
     async fn fetch(&self, job: &Job<'_>, image: &DomainImage) -> Result<(), StepError> {
         let request = ImageRequest::try_from(image).map_err(Arc::new)?;
-        let fetch = async {
-            let _turn = self.parts().downloads.acquire().await;
-            self.parts().storage.images().ensure(&request).await
+        tokio::select! {
+            fetched = self.download(&request) => fetched.map(drop).map_err(StepError::from),
+            () = self.until_changed(job) => Err(StepError::Changed),
+        }
+    }
+
+    /// The image, in its turn; one that is on its way for another instance needs no turn.
+    async fn download(&self, request: &ImageRequest) -> Result<CachedImage, Arc<ImageError>> {
+        let images = self.parts().storage.images();
+        let turn = self.parts().downloads.acquire();
+        let on_its_way = async {
+            while images.progress(request).is_none() {
+                sleep(LOOK_FOR_DOWNLOAD).await;
+            }
         };
         tokio::select! {
-            fetched = fetch => fetched.map(drop).map_err(StepError::from),
-            () = self.until_changed(job) => Err(StepError::Changed),
+            biased;
+            () = on_its_way => images.ensure(request).await,
+            _turn = turn => images.ensure(request).await,
         }
     }
 
@@ -176,19 +196,36 @@ impl Runner {
     }
 
     /// Presses the power button until the guest is off, for as long as it may take. That it did not
-    /// obey is no error: its power is cut next.
+    /// obey is no error: its power is cut next, unless something else is asked for by then.
     async fn shutdown(&self, job: &Job<'_>, grace_seconds: u32) -> Result<(), StepError> {
-        let deadline = Instant::now() + Duration::from_secs(grace_seconds.into());
-        tokio::select! {
-            ended = timeout_at(deadline, self.press_until_off(job.uuid)) => match ended {
-                Ok(ended) => ended,
-                Err(_) => {
-                    info!(uuid = job.uuid, grace_seconds, "the guest did not shut down in time");
-                    Ok(())
+        let began = Instant::now();
+        let mut changes = self.parts().world.changes();
+        let mut off = pin!(self.press_until_off(job.uuid));
+        loop {
+            let deadline = began + self.patience(job, grace_seconds);
+            tokio::select! {
+                ended = &mut off => return ended,
+                () = sleep_until(deadline) => {
+                    info!(uuid = job.uuid, "the guest did not shut down in time");
+                    return Ok(());
                 }
-            },
-            () = self.until_changed(job) => Err(StepError::Changed),
+                // Who asks for something else may ask for more haste.
+                _ = changes.changed() => {}
+            }
         }
+    }
+
+    /// How long a guest may take to shut down. A button that was pressed cannot be taken back: one
+    /// that is to stay on after all is waited for too, but not for long.
+    fn patience(&self, job: &Job<'_>, grace_seconds: u32) -> Duration {
+        let asked = Duration::from_secs(grace_seconds.into());
+        let Some(now) = self.parts().world.domain(job.uuid) else {
+            return asked;
+        };
+        let grace = Duration::from_secs(now.spec.termination_grace_period_seconds.into());
+        let ends = now.spec.power == Power::Off || now.spec.disposition != Disposition::Run;
+        let grace = if ends { grace } else { SECOND_THOUGHTS };
+        asked.min(grace)
     }
 
     async fn press_until_off(&self, uuid: &str) -> Result<(), StepError> {

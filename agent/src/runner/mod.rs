@@ -8,10 +8,13 @@ mod execute;
 mod observe;
 mod pass;
 mod segments;
+mod tending;
 mod trouble;
 
+use observe::Snapshot;
 pub use observe::kernel_release;
 pub use segments::SegmentHolders;
+use tending::Tending;
 
 use crate::api::{NodeApi, Writer};
 use crate::metrics::Metrics;
@@ -24,9 +27,8 @@ use kilonova_agent_storage::Storage;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 /// What every task works with.
 pub struct Parts {
@@ -62,19 +64,50 @@ pub struct Runner {
     census: Notify,
     /// UUIDs of the orphans that the last report named.
     orphans: Mutex<BTreeSet<String>>,
+    tending: Tending,
+    /// Open once what is forfeited has no network here any more.
+    gate: watch::Sender<bool>,
 }
 
 /// Wakes one task.
 #[derive(Debug, Default)]
 struct Bell {
-    rung: AtomicBool,
+    rung: Mutex<Rung>,
     notify: Notify,
+}
+
+/// Why a task was woken.
+#[derive(Clone, Debug, Default)]
+enum Rung {
+    /// It was not.
+    #[default]
+    Not,
+    /// All are looked at, and this is what there was.
+    WithAll(Arc<Snapshot>),
+    /// Something of its own may have changed.
+    Alone,
 }
 
 impl Bell {
     fn ring(&self) {
-        self.rung.store(true, Ordering::SeqCst);
+        *self.rung.lock() = Rung::Alone;
         self.notify.notify_one();
+    }
+
+    fn ring_with(&self, snapshot: &Arc<Snapshot>) {
+        let mut rung = self.rung.lock();
+        if !matches!(*rung, Rung::Alone) {
+            *rung = Rung::WithAll(Arc::clone(snapshot));
+        }
+        self.notify.notify_one();
+    }
+
+    /// What of a look at everything can be used.
+    fn take(&self) -> Option<Arc<Snapshot>> {
+        match std::mem::take(&mut *self.rung.lock()) {
+            Rung::WithAll(snapshot) => Some(snapshot),
+            Rung::Not | Rung::Alone => None,
+        }
     }
 }
 
@@ -86,6 +119,8 @@ struct Memory {
     waits_since: Option<Instant>,
     /// Passes in a row that did something.
     busy: u32,
+    /// When it last did something: what was seen before is old.
+    acted: Instant,
 }
 
 /// When a task looks at its instance again.
@@ -110,6 +145,8 @@ impl Runner {
             began: Instant::now(),
             census: Notify::new(),
             orphans: Mutex::default(),
+            tending: Tending::default(),
+            gate: watch::Sender::new(false),
         })
     }
 
@@ -121,15 +158,20 @@ impl Runner {
     /// Something of that instance may have changed. Nothing is looked at before the API server
     /// was asked what should be here.
     pub fn wake(self: &Arc<Self>, uuid: &str) {
+        self.ring(uuid, Bell::ring);
+    }
+
+    fn ring(self: &Arc<Self>, uuid: &str, ring: impl FnOnce(&Bell)) {
         if !self.parts.world.listed() {
             return;
         }
         let mut tasks = self.tasks.lock();
         if let Some(bell) = tasks.get(uuid) {
-            bell.ring();
+            ring(bell);
             return;
         }
         let bell = Arc::new(Bell::default());
+        ring(&bell);
         tasks.insert(uuid.to_owned(), Arc::clone(&bell));
         self.parts.metrics.instances.inc();
         tokio::spawn(Arc::clone(self).live(uuid.to_owned(), bell));
@@ -141,14 +183,30 @@ impl Runner {
     /// When the node cannot be asked what is here; those that should be are woken all the same.
     pub async fn wake_all(self: &Arc<Self>) -> Result<(), observe::ObserveError> {
         let mut uuids = self.parts.world.uuids();
-        let here = self.here().await;
         uuids.extend(self.tasks.lock().keys().cloned());
-        if let Ok(here) = &here {
-            uuids.extend(here.iter().cloned());
+        let snapshot = match self.snapshot().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                for uuid in &uuids {
+                    self.wake(uuid);
+                }
+                return Err(error);
+            }
+        };
+        uuids.extend(self.here(&snapshot));
+        for uuid in &uuids {
+            self.ring(uuid, |bell| bell.ring_with(&snapshot));
         }
-        uuids.iter().for_each(|uuid| self.wake(uuid));
-        here?;
-        self.sweep().await
+        let files: Vec<_> = snapshot.files.values().cloned().collect();
+        self.tend_all(&snapshot.network, &files);
+        self.sweep(&snapshot.network).await
+    }
+
+    /// Takes the network from what is forfeited, then lets all others begin: its addresses may be
+    /// theirs by now.
+    pub async fn open_gate(&self) {
+        self.cut_off_forfeited().await;
+        self.gate.send_replace(true);
     }
 
     /// What the node reports of itself may have changed.
@@ -179,18 +237,20 @@ impl Runner {
             failures: Backoff::failures(),
             waits_since: None,
             busy: 0,
+            acted: self.began,
         };
+        // The sender lives as long as this does.
+        let _ = self.gate.subscribe().wait_for(|open| *open).await;
         loop {
-            bell.rung.store(false, Ordering::SeqCst);
-            match self.pass(&uuid, &mut memory).await {
-                Next::Now => {}
+            let snapshot = bell.take();
+            match self.pass(&uuid, &mut memory, snapshot.as_deref()).await {
                 Next::Woken => bell.notify.notified().await,
                 Next::After(time) => {
                     // Which of the two it was makes no difference.
                     let _ = tokio::time::timeout(time, bell.notify.notified()).await;
                 }
                 Next::Gone if self.retire(&uuid, &bell) => return,
-                Next::Gone => {}
+                Next::Now | Next::Gone => {}
             }
         }
     }
@@ -198,7 +258,7 @@ impl Runner {
     /// Ends the task of an instance, unless it was woken meanwhile.
     fn retire(&self, uuid: &str, bell: &Bell) -> bool {
         let mut tasks = self.tasks.lock();
-        if bell.rung.load(Ordering::SeqCst) {
+        if !matches!(*bell.rung.lock(), Rung::Not) {
             return false;
         }
         tasks.remove(uuid);

@@ -3,15 +3,17 @@
 use super::Runner;
 use kilonova_agent_core::desired::{Attachment, Observed, Room, attachments};
 use kilonova_agent_core::hypervisor::{Ownership, ownership};
-use kilonova_agent_core::network::Netns;
+use kilonova_agent_core::network::{Netns, NodeNetwork};
+use kilonova_agent_core::observed::LibvirtDomain;
 use kilonova_agent_core::ports::places;
 use kilonova_agent_core::record::InstanceFiles;
 use kilonova_agent_storage::ImageRequest;
 use kilonova_crds::node::{DomainSpec, SegmentSpec};
 use nix::sys::statvfs::statvfs;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Where libvirt saves the memory of suspended guests.
 const SAVE_DIRECTORY: &str = "/var/lib/libvirt";
@@ -28,9 +30,19 @@ pub enum ObserveError {
     /// The kernel does not say.
     #[error("the node's network")]
     Network(#[from] kilonova_agent_network::Error),
-    /// The cached image cannot be read.
-    #[error("the image cache")]
-    Image(#[from] kilonova_agent_storage::ImageError),
+}
+
+/// What there was of everything at one moment: asked for once, where all are looked at.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Before it was taken.
+    pub began: Instant,
+    /// The libvirt domains, by UUID.
+    pub domains: HashMap<String, LibvirtDomain>,
+    /// The directories of instances, by UUID.
+    pub files: HashMap<String, InstanceFiles>,
+    /// The network.
+    pub network: NodeNetwork,
 }
 
 /// One instance as it is, with its ports as they should be.
@@ -48,13 +60,24 @@ impl Runner {
         uuid: &str,
         spec: Option<(&DomainSpec, &[SegmentSpec])>,
         restart_wait: Option<Duration>,
+        snapshot: Option<&Snapshot>,
     ) -> Result<Sight, ObserveError> {
         let parts = self.parts();
-        let files = parts.storage.instances().get(uuid).await?;
-        let libvirt = parts.libvirt.get(uuid).await?;
+        let (files, libvirt) = match snapshot {
+            Some(all) => (all.files.get(uuid).cloned(), all.domains.get(uuid).cloned()),
+            None => (
+                parts.storage.instances().get(uuid).await?,
+                parts.libvirt.get(uuid).await?,
+            ),
+        };
         let attachments = wanted(spec, files.as_ref());
-        let netns = netns(spec, files.as_ref());
-        let network = parts.network.observe_some(&netns).await?;
+        let taps = if let Some(all) = snapshot {
+            places(uuid, &attachments, &all.network)
+        } else {
+            let netns = netns(spec, files.as_ref());
+            let network = parts.network.observe_some(&netns).await?;
+            places(uuid, &attachments, &network)
+        };
         let disk = files.as_ref().is_some_and(|files| files.disk.is_some());
         let metadata = libvirt.as_ref().and_then(|domain| {
             match ownership(&parts.settings.cluster_id, domain) {
@@ -63,11 +86,11 @@ impl Runner {
             }
         });
         let observed = Observed {
-            ports: places(uuid, &attachments, &network),
+            ports: taps,
             metadata,
             libvirt,
             image_cached: match spec {
-                Some((spec, _)) if !disk => self.cached(spec).await?,
+                Some((spec, _)) if !disk => self.cached(spec).await,
                 _ => true,
             },
             files,
@@ -80,18 +103,13 @@ impl Runner {
         })
     }
 
-    async fn cached(&self, spec: &DomainSpec) -> Result<bool, ObserveError> {
-        // What is no image at all is told of when it is to be fetched.
+    /// What is no image at all, or cannot be read, is told of when it is to be fetched.
+    async fn cached(&self, spec: &DomainSpec) -> bool {
         let Ok(request) = ImageRequest::try_from(&spec.image) else {
-            return Ok(false);
+            return false;
         };
-        Ok(self
-            .parts()
-            .storage
-            .images()
-            .find(&request)
-            .await?
-            .is_some())
+        let found = self.parts().storage.images().find(&request).await;
+        found.is_ok_and(|image| image.is_some())
     }
 
     fn room(&self) -> Result<Room, ObserveError> {
@@ -103,24 +121,39 @@ impl Runner {
         })
     }
 
-    /// The UUIDs of all that is here: directories, and libvirt domains of this cluster's.
-    pub(super) async fn here(&self) -> Result<BTreeSet<String>, ObserveError> {
+    /// Looks at everything.
+    pub(super) async fn snapshot(&self) -> Result<Arc<Snapshot>, ObserveError> {
+        let began = Instant::now();
         let parts = self.parts();
-        let files = parts.storage.instances().list().await?;
-        let mut uuids: BTreeSet<String> = files.into_iter().map(|files| files.uuid).collect();
-        for domain in parts.libvirt.list().await? {
-            if ownership(&parts.settings.cluster_id, &domain) != Ownership::Foreign {
-                uuids.insert(domain.uuid);
-            }
-        }
-        Ok(uuids)
+        let instances = parts.storage.instances();
+        let (domains, files, network) = tokio::join!(
+            parts.libvirt.list(),
+            instances.list(),
+            parts.network.observe()
+        );
+        let domains = domains?.into_iter().map(|d| (d.uuid.clone(), d));
+        let files = files?.into_iter().map(|f| (f.uuid.clone(), f));
+        Ok(Arc::new(Snapshot {
+            began,
+            domains: domains.collect(),
+            files: files.collect(),
+            network: network?,
+        }))
+    }
+
+    /// The UUIDs of all that is here: directories, and libvirt domains of this cluster's.
+    pub(super) fn here(&self, snapshot: &Snapshot) -> BTreeSet<String> {
+        let cluster = &self.parts().settings.cluster_id;
+        let own = |domain: &&LibvirtDomain| ownership(cluster, domain) != Ownership::Foreign;
+        let domains = snapshot.domains.values().filter(own);
+        let domains = domains.map(|domain| domain.uuid.clone());
+        domains.chain(snapshot.files.keys().cloned()).collect()
     }
 
     /// Removes the Segments that nothing is in and nobody holds.
-    pub(super) async fn sweep(&self) -> Result<(), ObserveError> {
+    pub(super) async fn sweep(&self, network: &NodeNetwork) -> Result<(), ObserveError> {
         let parts = self.parts();
-        let observed = parts.network.observe().await?;
-        for (netns, segment) in &observed.segments {
+        for (netns, segment) in &network.segments {
             if segment.ports.values().all(|port| port.link.is_none()) {
                 parts.holders.sweep(&parts.network, netns).await?;
             }

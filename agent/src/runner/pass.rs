@@ -1,10 +1,11 @@
 //! One look at one instance: observe, plan, carry out, report.
 
 use super::execute::Job;
-use super::observe::{ObserveError, Sight};
+use super::observe::{ObserveError, Sight, Snapshot};
 use super::trouble::{StepError, underway};
 use super::{Memory, Next, Runner};
 use crate::api::WriteError;
+use futures::future::join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kilonova_agent_core::desired::{Desired, Observed, Paths};
@@ -17,6 +18,7 @@ use kilonova_crds::Domain;
 use kilonova_crds::v1alpha1::Power;
 use parking_lot::Mutex;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::{interval_at, sleep};
 use tracing::{debug, warn};
@@ -33,10 +35,16 @@ const BUSY_LIMIT: u32 = 20;
 
 impl Runner {
     /// Looks at one instance, once.
-    pub(super) async fn pass(&self, uuid: &str, memory: &mut Memory) -> Next {
+    pub(super) async fn pass(
+        &self,
+        uuid: &str,
+        memory: &mut Memory,
+        snapshot: Option<&Snapshot>,
+    ) -> Next {
+        let snapshot = snapshot.filter(|all| all.began > memory.acted);
         let next = match self.parts().world.domain(uuid) {
-            Some(domain) => self.declared(uuid, &domain, memory).await,
-            None => self.held(uuid).await,
+            Some(domain) => self.declared(uuid, &domain, memory, snapshot).await,
+            None => self.held(uuid, memory, snapshot).await,
         };
         match next {
             Ok(next) => {
@@ -58,16 +66,18 @@ impl Runner {
         uuid: &str,
         domain: &Domain,
         memory: &mut Memory,
+        snapshot: Option<&Snapshot>,
     ) -> Result<Next, ObserveError> {
         let parts = self.parts();
         let (cluster, paths) = (&parts.settings.cluster_id, self.paths(uuid)?);
-        let desired = Desired::new(cluster, domain, &parts.world.segments(), paths);
+        let segments = parts.world.segments_of(domain);
+        let desired = Desired::new(cluster, domain, &segments, paths);
         if desired.spec.power == Power::Off {
             memory.restarts.reset();
         }
         let wait = memory.restarts.wait(self.now());
         let of = Some((&desired.spec, &desired.segments[..]));
-        let sight = self.look(uuid, of, wait).await?;
+        let sight = self.look(uuid, of, wait, snapshot).await?;
         let plan = plan::plan(&parts.settings, &desired, &sight.observed);
         if plan.steps.is_empty() {
             return Ok(self
@@ -87,7 +97,9 @@ impl Runner {
             domain: Some(domain),
             attachments: &sight.attachments,
         };
-        match self.work(&job, &plan, &desired, &sight.observed).await {
+        let worked = self.work(&job, &plan, &desired, &sight.observed).await;
+        memory.acted = Instant::now();
+        match worked {
             Ok(()) | Err((_, StepError::Changed)) => Ok(Next::Now),
             Err((step, error)) => Ok(self.failed(&desired, &step, &error, memory).await),
         }
@@ -135,6 +147,16 @@ impl Runner {
         memory: &mut Memory,
     ) -> Next {
         memory.failures.reset();
+        if !sight.observed.active()
+            && let Err(error) = self.leave_segments(&desired.spec.uuid).await
+        {
+            warn!(
+                uuid = desired.spec.uuid,
+                error = chain(&error),
+                "cannot leave a Segment"
+            );
+            return self.later(memory);
+        }
         let (progress, wake) = match plan.hold {
             None => (Progress::Settled, None),
             Some(hold) => {
@@ -180,7 +202,7 @@ impl Runner {
     /// Tells of a failure, with what is there after it.
     async fn tell_failure(&self, desired: &Desired, trouble: Trouble) {
         let of = Some((&desired.spec, &desired.segments[..]));
-        match self.look(&desired.spec.uuid, of, None).await {
+        match self.look(&desired.spec.uuid, of, None, None).await {
             Ok(sight) => {
                 let progress = Progress::Failed(trouble);
                 self.report(desired, &sight.observed, &progress).await;
@@ -229,8 +251,13 @@ impl Runner {
 
     /// An instance that no Domain names: held where it is this cluster's, and nothing of ours
     /// where it is not.
-    async fn held(&self, uuid: &str) -> Result<Next, ObserveError> {
-        let sight = self.look(uuid, None, None).await?;
+    async fn held(
+        &self,
+        uuid: &str,
+        memory: &mut Memory,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Next, ObserveError> {
+        let sight = self.look(uuid, None, None, snapshot).await?;
         let observed = &sight.observed;
         let own = &self.parts().settings.cluster_id;
         let Some(record) = observed.record().filter(|r| r.owner.cluster_id == *own) else {
@@ -244,6 +271,7 @@ impl Runner {
             attachments: &sight.attachments,
         };
         for step in &plan.steps {
+            memory.acted = Instant::now();
             if let Err(error) = self.step(&job, step).await {
                 warn!(
                     uuid,
@@ -257,6 +285,53 @@ impl Runner {
         Ok(Next::Woken)
     }
 
+    /// Lets go of the Segments that a start which was given up still holds.
+    async fn leave_segments(&self, uuid: &str) -> Result<(), kilonova_agent_network::Error> {
+        let parts = self.parts();
+        parts.holders.leave_all(&parts.network, uuid).await
+    }
+
+    /// Takes the network from every Domain that is forfeited. What cannot be done now is done by
+    /// its own task.
+    pub(super) async fn cut_off_forfeited(&self) {
+        let world = &self.parts().world;
+        let domains = world
+            .uuids()
+            .into_iter()
+            .filter_map(|uuid| world.domain(&uuid));
+        let forfeited = domains.filter(|domain| domain.spec.forfeited);
+        let cut_off = async |domain: Arc<Domain>| {
+            let uuid = &domain.spec.uuid;
+            if let Err(error) = self.cut_off(uuid, &domain).await {
+                warn!(
+                    uuid,
+                    error = chain(&error),
+                    "cannot unplug what is forfeited"
+                );
+            }
+        };
+        join_all(forfeited.map(cut_off)).await;
+    }
+
+    async fn cut_off(&self, uuid: &str, domain: &Domain) -> Result<(), CutOffError> {
+        let parts = self.parts();
+        let (cluster, paths) = (&parts.settings.cluster_id, self.paths(uuid)?);
+        let desired = Desired::new(cluster, domain, &parts.world.segments_of(domain), paths);
+        let of = Some((&desired.spec, &desired.segments[..]));
+        let sight = self.look(uuid, of, None, None).await?;
+        let job = Job {
+            uuid,
+            domain: Some(domain),
+            attachments: &sight.attachments,
+        };
+        let plan = plan::plan(&parts.settings, &desired, &sight.observed);
+        let unplugs = |step: &&Step| matches!(step, Step::Unplug { .. } | Step::LeaveSegment(_));
+        for step in plan.steps.iter().filter(unplugs) {
+            self.step(&job, step).await?;
+        }
+        Ok(())
+    }
+
     fn paths(&self, uuid: &str) -> Result<Paths, ObserveError> {
         let instances = self.parts().storage.instances();
         let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
@@ -266,6 +341,17 @@ impl Runner {
             console_log: text(instances.console_log(uuid)?),
         })
     }
+}
+
+/// Why what is forfeited could not be unplugged at once.
+#[derive(Debug, thiserror::Error)]
+enum CutOffError {
+    /// It cannot be observed.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// A step failed.
+    #[error(transparent)]
+    Step(#[from] StepError),
 }
 
 /// How long a Segment that is not there yet may still take before people are told.

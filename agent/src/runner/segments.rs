@@ -1,7 +1,7 @@
 //! Who holds which Segment: it is there while an instance here has, or is about to have, a port in
 //! it.
 
-use kilonova_agent_core::network::{Netns, SegmentDesired};
+use kilonova_agent_core::network::{Netns, SegmentDesired, SegmentObserved};
 use kilonova_agent_network::{Error, Network};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
@@ -29,12 +29,41 @@ impl SegmentHolders {
         network.ensure_segment(segment).await
     }
 
+    /// Makes the Segment again what it should be, where anything here is in it. Gives whether it is.
+    pub async fn keep(&self, network: &Network, segment: &SegmentDesired) -> Result<bool, Error> {
+        let holders = self.of(&segment.netns);
+        let holders = holders.lock().await;
+        let used = !holders.is_empty() || has_port(network, &segment.netns).await?;
+        if used {
+            network.ensure_segment(segment).await?;
+        }
+        Ok(used)
+    }
+
     /// Lets go of the Segment; with its last holder, and no port in it, it goes.
     pub async fn leave(&self, network: &Network, netns: &Netns, uuid: &str) -> Result<(), Error> {
         let holders = self.of(netns);
         let mut holders = holders.lock().await;
         holders.remove(uuid);
         remove_unused(network, netns, &holders).await
+    }
+
+    /// Lets go of every Segment that the instance still holds: a start that was given up had them,
+    /// and no tap in them.
+    pub async fn leave_all(&self, network: &Network, uuid: &str) -> Result<(), Error> {
+        let all: Vec<_> = self
+            .segments
+            .lock()
+            .iter()
+            .map(|(netns, holders)| (netns.clone(), Arc::clone(holders)))
+            .collect();
+        for (netns, holders) in all {
+            let mut holders = holders.lock().await;
+            if holders.remove(uuid) {
+                remove_unused(network, &netns, &holders).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the Segment where nobody holds it and no port is in it.
@@ -54,17 +83,16 @@ async fn remove_unused(
     netns: &Netns,
     holders: &BTreeSet<String>,
 ) -> Result<(), Error> {
-    if !holders.is_empty() {
-        return Ok(());
-    }
-    let observed = network
-        .observe_some(&BTreeSet::from([netns.clone()]))
-        .await?;
-    let ported = |segment: &kilonova_agent_core::network::SegmentObserved| {
-        segment.ports.values().any(|port| port.link.is_some())
-    };
-    if observed.segments.get(netns).is_some_and(ported) {
+    if !holders.is_empty() || has_port(network, netns).await? {
         return Ok(());
     }
     network.remove_segment(netns).await
+}
+
+async fn has_port(network: &Network, netns: &Netns) -> Result<bool, Error> {
+    let observed = network
+        .observe_some(&BTreeSet::from([netns.clone()]))
+        .await?;
+    let ported = |segment: &SegmentObserved| segment.ports.values().any(|p| p.link.is_some());
+    Ok(observed.segments.get(netns).is_some_and(ported))
 }

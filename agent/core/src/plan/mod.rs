@@ -172,7 +172,7 @@ fn unplug(tap: &LinkName, place: &PortPlace) -> Step {
 fn netns(place: &PortPlace) -> Option<&crate::network::Netns> {
     match place {
         PortPlace::Beside => None,
-        PortPlace::Plugged { segment, .. } => Some(segment),
+        PortPlace::Plugged { segment, .. } | PortPlace::Remains { segment } => Some(segment),
     }
 }
 

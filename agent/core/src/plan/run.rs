@@ -345,10 +345,11 @@ impl Planner<'_> {
         let stale = |a: &&Attachment| match place(a) {
             Some(PortPlace::Beside) => true,
             Some(PortPlace::Plugged { current, .. }) => !current,
-            None => false,
+            Some(PortPlace::Remains { .. }) | None => false,
         };
         plug(attachments.iter().filter(stale), &mut self.plan.steps);
-        let gone = attachments.iter().find(|a| place(a).is_none())?;
+        let lost = |a: &&Attachment| matches!(place(a), None | Some(PortPlace::Remains { .. }));
+        let gone = attachments.iter().find(lost)?;
         let tap = &gone.port.tap;
         let message = format!(
             "its tap {tap} is gone from the node; \

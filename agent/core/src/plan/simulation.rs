@@ -140,7 +140,9 @@ impl Node {
     pub fn new(observed: Observed, deaf: bool, ports: usize) -> Self {
         let netns = |place: &PortPlace| match place {
             PortPlace::Beside => None,
-            PortPlace::Plugged { segment, .. } => Some(segment.clone()),
+            PortPlace::Plugged { segment, .. } | PortPlace::Remains { segment } => {
+                Some(segment.clone())
+            }
         };
         let held = observed.ports.values().filter_map(netns).collect();
         Self {
@@ -250,7 +252,8 @@ impl Node {
                 let segment = port.segment.clone();
                 let plugged = PortPlace::Plugged { segment, current };
                 let old = self.observed.ports.insert(port.tap.clone(), plugged);
-                assert!(old.is_some(), "{} is not there", port.tap);
+                let there = !matches!(old, None | Some(PortPlace::Remains { .. }));
+                assert!(there, "{} is not there", port.tap);
             }
             Step::Resume => self.halt(LibvirtState::Running, StateReason::Other),
             Step::Pause => self.halt(LibvirtState::Paused, StateReason::User),
@@ -281,7 +284,9 @@ impl Node {
                 let place = self.observed.ports.remove(tap).expect("a tap");
                 let at = match place {
                     PortPlace::Beside => None,
-                    PortPlace::Plugged { segment, .. } => Some(segment),
+                    PortPlace::Plugged { segment, .. } | PortPlace::Remains { segment } => {
+                        Some(segment)
+                    }
                 };
                 assert_eq!(&at, segment);
             }

@@ -380,6 +380,11 @@ fn any_spec() -> impl Strategy<Value = DomainSpec> {
         )
 }
 
+/// A Segment that is none.
+fn nowhere() -> Netns {
+    Netns::of_network("")
+}
+
 /// Any node: what an agent, killed at any step, can find, and what others can have done to it.
 fn any_observed(spec: DomainSpec) -> impl Strategy<Value = Observed> {
     let libvirt = prop::option::weighted(
@@ -411,7 +416,20 @@ fn any_observed(spec: DomainSpec) -> impl Strategy<Value = Observed> {
         LastStop::Crashed,
         LastStop::Outside,
     ]));
-    let place = || prop::option::of(select(vec![None, Some(false), Some(true)]));
+    let place = || {
+        prop::option::of(select(vec![
+            PortPlace::Beside,
+            PortPlace::Plugged {
+                segment: nowhere(),
+                current: false,
+            },
+            PortPlace::Plugged {
+                segment: nowhere(),
+                current: true,
+            },
+            PortPlace::Remains { segment: nowhere() },
+        ]))
+    };
     (
         libvirt,
         prop::option::weighted(0.8, (any::<(bool, bool, bool, bool)>(), stop)),
@@ -482,11 +500,14 @@ fn any_observed(spec: DomainSpec) -> impl Strategy<Value = Observed> {
                 });
             }
             for (index, place) in places.into_iter().enumerate() {
-                let Some(place) = place else { continue };
                 let segment = Netns::of_network(sim::SEGMENT_UIDS[index]);
                 let place = match place {
-                    None => PortPlace::Beside,
-                    Some(current) => PortPlace::Plugged { segment, current },
+                    None => continue,
+                    Some(PortPlace::Beside) => PortPlace::Beside,
+                    Some(PortPlace::Plugged { current, .. }) => {
+                        PortPlace::Plugged { segment, current }
+                    }
+                    Some(PortPlace::Remains { .. }) => PortPlace::Remains { segment },
                 };
                 observed.ports.insert(sim::taps()[index].clone(), place);
             }
