@@ -14,7 +14,10 @@ use crate::{Error, Result};
 const CHUNK: usize = 1 << 20;
 
 /// The SHA-256 of a file, in hex.
-pub(super) fn file(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn file(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::file("open", path))?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK];

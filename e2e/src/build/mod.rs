@@ -8,4 +8,5 @@ pub mod programs;
 
 pub use control_plane::ControlPlane;
 pub use guest::GuestImage;
+pub use hash::file as sha256;
 pub use programs::program;
