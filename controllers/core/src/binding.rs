@@ -66,7 +66,7 @@ pub struct Inputs<'a> {
     pub image: Option<ImageView<'a>>,
     /// The Networks of its interfaces, by name; those that are being deleted count as missing.
     pub networks: BTreeMap<&'a str, &'a Network>,
-    /// Its KeyPairs, by name.
+    /// Its `KeyPair`s, by name.
     pub key_pairs: BTreeMap<&'a str, &'a KeyPair>,
     /// Nodes that refused it and have reported nothing new since.
     pub refused: BTreeSet<&'a str>,

@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn hypervisor(spec: serde_json::Value) -> Hypervisor {
+    fn hypervisor(spec: &serde_json::Value) -> Hypervisor {
         serde_json::from_value(json!({
             "apiVersion": "kilonova.dev/v1alpha1", "kind": "Hypervisor",
             "metadata": {"name": "n1"}, "spec": spec,
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn allocatable_is_what_is_left_times_the_ratio() {
-        let host = HostState::new(&hypervisor(json!({})), None, true, &Defaults::default());
+        let host = HostState::new(&hypervisor(&json!({})), None, true, &Defaults::default());
         assert_eq!(
             host.allocatable,
             Resources {
@@ -259,7 +259,7 @@ mod tests {
             }
         );
         let spec = json!({"overcommit": {"cpu": "0.5", "memory": "1.5"}, "reserved": {"vcpus": 1, "memory": "13Gi", "disk": "1Ti"}});
-        let host = HostState::new(&hypervisor(spec), None, true, &Defaults::default());
+        let host = HostState::new(&hypervisor(&spec), None, true, &Defaults::default());
         let want = Resources {
             vcpus: 3,
             memory: 3 << 30,
@@ -274,18 +274,18 @@ mod tests {
         let new = |hv: &Hypervisor, node: &Node| {
             HostState::new(hv, Some(node), true, &Defaults::default()).cordoned
         };
-        let plain = hypervisor(json!({}));
+        let plain = hypervisor(&json!({}));
         assert!(!new(&plain, &node(json!({}))));
         assert!(new(&plain, &node(json!({"unschedulable": true}))));
         assert!(new(
-            &hypervisor(json!({"unschedulable": true})),
+            &hypervisor(&json!({"unschedulable": true})),
             &node(json!({}))
         ));
     }
 
     #[test]
     fn what_reported_no_capacity_is_not_ready() {
-        let mut hv = hypervisor(json!({}));
+        let mut hv = hypervisor(&json!({}));
         hv.status = None;
         assert!(!HostState::new(&hv, None, true, &Defaults::default()).ready);
     }

@@ -45,17 +45,21 @@ impl FromStr for Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (place, byte) in self.0.iter().enumerate() {
+            let colon = if place == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 
 /// A MAC of that prefix, from a hash of the text.
 fn derive(prefix: [u8; 3], text: &str) -> Mac {
     let hash = u32::from_str_radix(&short_hash(text, 6), 16).unwrap_or_default();
-    let [_, d, e, f] = hash.to_be_bytes();
-    let [a, b, c] = prefix;
-    Mac([a, b, c, d, e, f])
+    let mut mac = [0; 6];
+    mac[..3].copy_from_slice(&prefix);
+    mac[3..].copy_from_slice(&hash.to_be_bytes()[1..]);
+    Mac(mac)
 }
 
 /// The gateway's MAC in a Network: derived from its uid, the same on every node, and of another

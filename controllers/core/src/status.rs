@@ -13,7 +13,7 @@ use crate::lifecycle::Pause;
 use crate::wait::Wait;
 use k8s_openapi::jiff::Timestamp;
 use kilonova_crds::condition::{carry_transition_times, find, types};
-use kilonova_crds::node::{Disposition, Domain, DomainStatus, Outcome};
+use kilonova_crds::node::{Domain, DomainStatus, Outcome};
 use kilonova_crds::v1alpha1::{Instance, InstanceStatus, Power, PowerState};
 use kilonova_crds::{Condition, ConditionStatus};
 
@@ -213,8 +213,7 @@ fn readiness(
 fn is_outdated(instance: &Instance, domain: &Domain) -> bool {
     let namespace_uid = &domain.spec.instance.namespace_uid;
     let wanted = domain_spec(instance, namespace_uid);
-    domain.spec.disposition != Disposition::Run
-        || wanted.is_none_or(|wanted| needs_update(&domain.spec, &wanted))
+    wanted.is_none_or(|wanted| needs_update(&domain.spec, &wanted))
 }
 
 fn unbound_readiness(input: &StatusInput<'_>, previous: &InstanceStatus) -> Readiness {
@@ -261,12 +260,13 @@ fn unbound_conditions(input: &StatusInput<'_>, previous: &InstanceStatus) -> Vec
         }
         None => condition(type_, ConditionStatus::Unknown, "Pending", "", input.now),
     };
-    let mut scheduled = of(types::SCHEDULED, wait.is_some());
-    if let Verdict::TakesBack(fault) = input.verdict {
-        scheduled.status = ConditionStatus::False;
-        scheduled.reason = "TakenBack".to_owned();
-        scheduled.message = fault.to_string();
-    }
+    let scheduled = match input.verdict {
+        Verdict::TakesBack(fault) => {
+            let (status, message) = (ConditionStatus::False, fault.to_string());
+            condition(types::SCHEDULED, status, "TakenBack", message, input.now)
+        }
+        _ => of(types::SCHEDULED, wait.is_some()),
+    };
     vec![
         scheduled,
         of(types::IMAGE_READY, wait.is_some_and(Wait::concerns_image)),

@@ -12,7 +12,7 @@ pub enum Wait {
     /// The Flavor does not exist.
     #[error("there is no Flavor {0:?}")]
     FlavorMissing(String),
-    /// The Image or ClusterImage does not exist.
+    /// The Image or `ClusterImage` does not exist.
     #[error("there is no {} {:?}", kind_name(.0.kind), .0.name)]
     ImageMissing(ImageRef),
     /// Its header is not known yet, or it is no usable image.
@@ -34,13 +34,13 @@ pub enum Wait {
         /// What its own Ready condition says.
         message: String,
     },
-    /// A KeyPair does not exist.
+    /// A `KeyPair` does not exist.
     #[error("there is no KeyPair {0:?} in this namespace")]
     KeyPairMissing(String),
-    /// A KeyPair's text is no key.
+    /// A `KeyPair`'s text is no key.
     #[error("KeyPair {key_pair:?} is not usable: {message}")]
     KeyPairInvalid {
-        /// The KeyPair's name.
+        /// The `KeyPair`'s name.
         key_pair: String,
         /// Why.
         message: String,
@@ -106,7 +106,7 @@ pub enum Wait {
     NoValidHost(NoValidHost),
     /// A node holds a domain that may be this instance's, and only a person can say so.
     #[error(
-        "node {node:?} holds a domain of an earlier instance {instance} (uid {uid}): to take it over, set the annotation kilonova.dev/adopt-orphan: {uid:?}; else have it removed on the node{}", detail(.why)
+        "node {node:?} holds a domain of an earlier instance {instance} (uid {uid}): to take it over, set the annotation kilonova.dev/adopt-orphan: {uid:?}; else have it removed on the node{}", detail(.why.as_ref())
     )]
     OrphanExists {
         /// The node.
@@ -139,8 +139,8 @@ fn held_by(holder: Option<&ObjectKey>) -> String {
     )
 }
 
-fn detail(why: &Option<String>) -> String {
-    why.as_ref().map(|w| format!(" ({w})")).unwrap_or_default()
+fn detail(why: Option<&String>) -> String {
+    why.map(|w| format!(" ({w})")).unwrap_or_default()
 }
 
 /// What a waiting Instance waits for: when one of these is touched, it is tried again.
@@ -150,11 +150,11 @@ pub enum WaitKey {
     Flavor(String),
     /// An Image, by namespace and name, was made or changed its status.
     Image(ObjectKey),
-    /// The ClusterImage of that name was made or changed its status.
+    /// The `ClusterImage` of that name was made or changed its status.
     ClusterImage(String),
     /// A Network was made or changed.
     Network(ObjectKey),
-    /// A KeyPair was made or changed.
+    /// A `KeyPair` was made or changed.
     KeyPair(ObjectKey),
     /// An address or a MAC of the Network with that uid was released, or its ranges changed.
     Addresses(String),

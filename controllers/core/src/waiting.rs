@@ -70,7 +70,7 @@ mod tests {
         waiting.set(&a, vec![WaitKey::Hosts, WaitKey::Capacity]);
         waiting.set(&b, vec![WaitKey::Flavor("small".into())]);
         let woken = waiting.woken(&[WaitKey::Hosts, WaitKey::Capacity]);
-        assert_eq!(woken.into_iter().collect::<Vec<_>>(), [a.clone()]);
+        assert!(woken.iter().eq([&a]));
         waiting.set(&a, vec![WaitKey::Orphans]);
         assert!(waiting.woken(&[WaitKey::Hosts]).is_empty());
         waiting.set(&a, vec![]);

@@ -161,18 +161,14 @@ impl Pool {
             .iter()
             .filter(|(_, last)| *last >= from)
             .find_map(|(first, last)| (*first.max(&from)..=*last).find(fresh));
-        match found {
-            Some(n) => {
-                self.fresh_from[index] = n;
-                Some(subnet.ip(n))
-            }
-            None => {
-                self.fresh_from[index] = u128::MAX;
-                self.released
-                    .values()
-                    .find(|ip| subnet.in_ranges(**ip) && !subnet.never_given(number(**ip)))
-                    .copied()
-            }
+        if let Some(n) = found {
+            self.fresh_from[index] = n;
+            return Some(subnet.ip(n));
         }
+        self.fresh_from[index] = u128::MAX;
+        let mut oldest = self.released.values();
+        oldest
+            .find(|ip| subnet.in_ranges(**ip) && !subnet.never_given(number(**ip)))
+            .copied()
     }
 }

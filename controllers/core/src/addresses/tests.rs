@@ -197,7 +197,7 @@ proptest! {
                         }
                         Err(AddressError::Taken { ip, .. }) => prop_assert!(model.contains_key(&ip)),
                         Err(AddressError::Outside { .. }) => {
-                            prop_assert!(fixed.is_some_and(|f| f < 2 || f > 30));
+                            prop_assert!(fixed.is_some_and(|f| !(2..=30).contains(&f)));
                         }
                     }
                 }

@@ -234,6 +234,33 @@ fn an_assumed_binding_outlives_what_watches_deliver_late() {
 }
 
 #[test]
+fn an_assumed_binding_outlives_an_older_one_that_is_seen_late() {
+    let objects = Objects::new();
+    let mut cluster = cluster(&["n1"], &objects);
+    let web = with_interface("web", json!({}));
+    let mut older = cluster.bind(&objects.inputs(&web)).unwrap();
+    older.node = "n0".into();
+    cluster.observe_instance(&bound(&web, &older));
+    assert_eq!(cluster.instances_on("n0"), 1);
+    cluster.observe_instance(&web);
+    assert_eq!(
+        (cluster.instances_on("n0"), cluster.instances_on("n1")),
+        (0, 1)
+    );
+    assert!(cluster.network_in_use("net-blue"));
+}
+
+#[test]
+fn a_failed_binding_wakes_nobody() {
+    let objects = Objects::new();
+    let mut cluster = cluster(&["n1"], &objects);
+    let outside = with_interface("web", json!({"ips": ["10.9.0.1"]}));
+    cluster.observe_instance(&outside);
+    cluster.bind(&objects.inputs(&outside)).unwrap_err();
+    assert_eq!(cluster.observe_instance(&outside), []);
+}
+
+#[test]
 fn a_domain_claims_though_its_instance_is_gone() {
     let objects = Objects::new();
     let mut cluster = cluster(&["n1"], &objects);

@@ -20,18 +20,15 @@ pub(super) fn plan(facts: &Facts<'_>) -> Action {
     wait
 }
 
-/// Of two waits, the one that time ends first; one that time does not end is told before it.
+/// Of two waits, the one that time ends first: somebody must look again then.
 fn earlier(wait: Action, pause: Pause) -> Action {
-    match (&wait, &pause) {
-        (Action::Wait(Pause::Retained { until: a, .. }), Pause::Retained { until: b, .. })
-            if b < a =>
-        {
-            Action::Wait(pause)
-        }
-        (Action::Nothing, _) => Action::Wait(pause),
-        (Action::Wait(Pause::Retained { .. }), Pause::Retained { .. }) => wait,
-        (_, Pause::Retained { .. }) => Action::Wait(pause),
-        _ => wait,
+    let ends = |pause: &Pause| match pause {
+        Pause::Retained { until, .. } => *until,
+        _ => Timestamp::MAX,
+    };
+    match wait {
+        Action::Wait(before) if ends(&before) <= ends(&pause) => Action::Wait(before),
+        _ => Action::Wait(pause),
     }
 }
 

@@ -184,6 +184,8 @@ fn a_report_of_another_generation_is_no_proof() {
     let action = plan_of(Some(&web), &[("n1", &purged)], READY);
     assert_eq!(action, Action::Wait(Pause::Purging("n1".into())));
     let ran = report(disposed(&web, Disposition::Run), Outcome::Purged);
+    let abandoned = plan_of(None, &[("n1", &ran)], READY);
+    assert_eq!(write(abandoned).why, WriteReason::Abandon);
     assert!(matches!(
         plan_of(Some(&web), &[("n1", &ran)], READY),
         Action::UpdateDomain(_)
@@ -331,7 +333,7 @@ fn nothing_with_a_disk_is_ever_taken_back_or_purged() {
     let web = with_disk(bound("web", "n1", json!({})));
     let fault = BindingFault::Mac("x".into());
     let action = plan_with(Some(&web), &[], &[], READY, |f| {
-        f.fault = Some(fault.clone())
+        f.fault = Some(fault.clone());
     });
     assert_eq!(write(action).spec.root_disk, RootDisk::Existing);
     let refused = report(domain_of(&web), Outcome::Refused);
@@ -357,7 +359,7 @@ fn a_binding_without_a_domain_is_taken_back_when_it_is_not_good() {
     let web = bound("web", "n1", json!({}));
     let fault = BindingFault::Mac("x".into());
     let action = plan_with(Some(&web), &[], &[], READY, |f| {
-        f.fault = Some(fault.clone())
+        f.fault = Some(fault.clone());
     });
     assert_eq!(action, Action::TakeBack(fault));
     for node in [SILENT, GONE] {
@@ -460,7 +462,7 @@ fn a_domain_made_again_for_its_orphan_makes_no_disk() {
     let own = orphan(uid(&web.metadata), "ns");
     let fault = BindingFault::Mac("x".into());
     let action = plan_with(Some(&web), &[], &[("n1", &own)], READY, |f| {
-        f.fault = Some(fault)
+        f.fault = Some(fault);
     });
     assert_eq!(write(action).spec.root_disk, RootDisk::Existing);
     let elsewhere = plan_with(Some(&web), &[], &[("n2", &own)], READY, |_| {});

@@ -47,16 +47,24 @@ impl Space {
             }
         }
         for term in &item.anti_affinity {
-            match self.anti_affinity.iter_mut().find(|(t, _)| t == term) {
-                Some((_, counts)) => counts.adjust(slot, up),
-                None => {
-                    let mut counts = Counts::default();
-                    counts.add(slot);
-                    self.anti_affinity.push((term.clone(), counts));
-                }
-            }
+            let place = self.anti_affinity.iter().position(|(t, _)| t == term);
+            let place = place.unwrap_or_else(|| {
+                self.anti_affinity.push((term.clone(), Counts::default()));
+                self.anti_affinity.len() - 1
+            });
+            self.anti_affinity[place].1.adjust(slot, up);
         }
         self.anti_affinity.retain(|(_, counts)| !counts.is_empty());
+    }
+
+    /// Counts all items anew.
+    fn count_all(&self, selector: &LabelSelector) -> Counts {
+        let mut counts = Counts::default();
+        let chosen = self.items.values().filter(|i| selects(selector, &i.labels));
+        for slot in chosen.flat_map(|item| &item.slots) {
+            counts.add(*slot);
+        }
+        counts
     }
 
     /// Changes an item, and what is counted with it.
@@ -135,20 +143,12 @@ impl Placed {
     /// Where the instances of the namespace are that the selector chooses.
     pub fn counts(&mut self, namespace: &str, selector: &LabelSelector) -> Option<&Counts> {
         let space = self.0.get_mut(namespace)?;
-        match space.selectors.iter().position(|(s, _)| s == selector) {
-            Some(place) => space.selectors[..=place].rotate_right(1),
-            None => {
-                let mut counts = Counts::default();
-                for item in space.items.values() {
-                    if selects(selector, &item.labels) {
-                        for slot in &item.slots {
-                            counts.add(*slot);
-                        }
-                    }
-                }
-                space.selectors.truncate(MAX_SELECTORS - 1);
-                space.selectors.insert(0, (selector.clone(), counts));
-            }
+        if let Some(place) = space.selectors.iter().position(|(s, _)| s == selector) {
+            space.selectors[..=place].rotate_right(1);
+        } else {
+            let counts = space.count_all(selector);
+            space.selectors.truncate(MAX_SELECTORS - 1);
+            space.selectors.insert(0, (selector.clone(), counts));
         }
         space.selectors.first().map(|(_, counts)| counts)
     }

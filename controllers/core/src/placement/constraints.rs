@@ -115,12 +115,11 @@ pub struct Classes(Vec<Class>);
 impl Classes {
     /// The class of those constraints, made now where it is not there.
     pub fn get(&mut self, constraints: &Constraints, hosts: &[Option<HostState>]) -> &Class {
-        match self.0.iter().position(|c| c.constraints == *constraints) {
-            Some(place) => self.0[..=place].rotate_right(1),
-            None => {
-                self.0.truncate(MAX_CLASSES - 1);
-                self.0.insert(0, Class::new(constraints, hosts));
-            }
+        if let Some(place) = self.0.iter().position(|c| c.constraints == *constraints) {
+            self.0[..=place].rotate_right(1);
+        } else {
+            self.0.truncate(MAX_CLASSES - 1);
+            self.0.insert(0, Class::new(constraints, hosts));
         }
         &self.0[0]
     }

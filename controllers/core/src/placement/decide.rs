@@ -8,6 +8,7 @@ use super::matching::selects;
 use super::request::{Request, Term};
 use super::weights::{Scale, Span, Weights};
 use crate::resources::Resources;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// Memory that decisions use again.
@@ -224,8 +225,9 @@ fn best(names: &[Arc<str>], passed: &[u32], weight: impl Fn(usize) -> f64) -> Op
     for slot in passed {
         let slot = *slot as usize;
         let weight = weight(slot);
-        let better = best.is_none_or(|(other, most)| {
-            weight > most || (weight == most && names[slot] < names[other])
+        let better = best.is_none_or(|(other, most)| match weight.partial_cmp(&most) {
+            Some(Ordering::Equal) => names[slot] < names[other],
+            order => order == Some(Ordering::Greater),
         });
         if better {
             best = Some((slot, weight));

@@ -53,7 +53,7 @@ fn place(hosts: &mut Hosts, request: &Request) -> Result<String, String> {
 }
 
 /// Puts an instance with those labels and that affinity on a node.
-fn put(hosts: &mut Hosts, name: &str, labels: Value, affinity: Value, node: &str) {
+fn put(hosts: &mut Hosts, name: &str, labels: Value, affinity: &Value, node: &str) {
     let it = labelled(instance(name, json!({"affinity": affinity})), labels);
     let uid = Arc::from(it.metadata.uid.clone().unwrap());
     let labels = it.metadata.labels.clone().unwrap_or_default();
@@ -231,7 +231,7 @@ fn preferences_win_where_room_is_equal() {
     ]}}});
     assert_eq!(place(&mut three(), &request(prefers)), Ok("c".into()));
     let mut hosts = three();
-    put(&mut hosts, "db", json!({"app": "db"}), json!({}), "b");
+    put(&mut hosts, "db", json!({"app": "db"}), &json!({}), "b");
     let soft = |rule: &str| {
         let preferred =
             json!([{"weight": 10, "instanceAffinityTerm": term("db", "kubernetes.io/hostname")}]);
@@ -240,7 +240,7 @@ fn preferences_win_where_room_is_equal() {
         )
     };
     assert_eq!(place(&mut hosts, &soft("instanceAffinity")), Ok("b".into()));
-    put(&mut hosts, "db2", json!({"app": "db"}), json!({}), "a");
+    put(&mut hosts, "db2", json!({"app": "db"}), &json!({}), "a");
     assert_eq!(
         place(&mut hosts, &soft("instanceAntiAffinity")),
         Ok("c".into())
@@ -254,12 +254,12 @@ fn preferences_win_where_room_is_equal() {
 #[test]
 fn affinity_is_by_topology_domain() {
     let mut hosts = three();
-    put(&mut hosts, "db", json!({"app": "db"}), json!({}), "c");
+    put(&mut hosts, "db", json!({"app": "db"}), &json!({}), "c");
     let same_zone = request(json!({"affinity": near("db", "zone")}));
     assert_eq!(place(&mut hosts, &same_zone), Ok("c".into()));
     let other_zone = request(json!({"affinity": apart("db", "zone")}));
     assert_eq!(place(&mut hosts, &other_zone), Ok("a".into()));
-    put(&mut hosts, "db1", json!({"app": "db"}), json!({}), "b");
+    put(&mut hosts, "db1", json!({"app": "db"}), &json!({}), "b");
     let nowhere = "0/3 hypervisors: 3 instance anti-affinity";
     assert_eq!(place(&mut hosts, &other_zone), Err(nowhere.into()));
     let other_host = request(json!({"affinity": apart("db", "kubernetes.io/hostname")}));
@@ -270,7 +270,7 @@ fn affinity_is_by_topology_domain() {
 fn anti_affinity_holds_for_those_who_come_after() {
     let mut hosts = three();
     let alone = apart("web", "kubernetes.io/hostname");
-    put(&mut hosts, "db", json!({"app": "db"}), alone, "a");
+    put(&mut hosts, "db", json!({"app": "db"}), &alone, "a");
     let web = labelled(instance("web", json!({})), json!({"app": "web"}));
     let web = Request::new(&web, small(), None);
     assert_eq!(place(&mut hosts, &web), Ok("b".into()));
@@ -289,7 +289,7 @@ fn the_first_of_a_group_that_is_near_itself_finds_a_host() {
     };
     let first = Request::new(&member("w1"), small(), None);
     assert_eq!(place(&mut hosts, &first), Ok("a".into()));
-    put(&mut hosts, "w1", json!({"app": "web"}), json!({}), "c");
+    put(&mut hosts, "w1", json!({"app": "web"}), &json!({}), "c");
     let second = Request::new(&member("w2"), small(), None);
     assert_eq!(place(&mut hosts, &second), Ok("c".into()));
 }
@@ -297,7 +297,7 @@ fn the_first_of_a_group_that_is_near_itself_finds_a_host() {
 #[test]
 fn labels_that_change_are_counted_anew() {
     let mut hosts = three();
-    put(&mut hosts, "db", json!({"app": "db"}), json!({}), "b");
+    put(&mut hosts, "db", json!({"app": "db"}), &json!({}), "b");
     let near_db = request(json!({"affinity": near("db", "kubernetes.io/hostname")}));
     assert_eq!(place(&mut hosts, &near_db), Ok("b".into()));
     let changed = BTreeMap::from([("app".to_owned(), "web".to_owned())]);

@@ -6,7 +6,7 @@ use super::*;
 use crate::placement::{Filter, NoValidHost};
 use crate::testing::{bound, domain_of, instance};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kilonova_crds::node::RootDisk;
+use kilonova_crds::node::{Disposition, RootDisk};
 use serde_json::json;
 
 fn now() -> Timestamp {

@@ -53,17 +53,17 @@ struct Api {
 /// Some ask for a fixed address, more than one for the same; some must be apart.
 fn make(i: usize) -> Instance {
     let mut eth0 = json!({"name": "eth0", "network": "blue"});
-    if i % 3 == 0 {
+    if i.is_multiple_of(3) {
         eth0["ips"] = json!([format!("10.0.0.{}", 2 + i % 4)]);
     }
     let mut spec = json!({"interfaces": [eth0]});
-    if i % 4 == 0 {
+    if i.is_multiple_of(4) {
         let term = json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]);
         spec["affinity"] = json!({"instanceAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}});
     }
     labelled(
         instance(&format!("i{i}"), spec),
-        json!({"app": if i % 2 == 0 { "web" } else { "db" }}),
+        json!({"app": if i.is_multiple_of(2) { "web" } else { "db" }}),
     )
 }
 
@@ -115,10 +115,11 @@ impl Api {
                     return;
                 };
                 let is_bound = instance.status.is_some() || self.pending.contains_key(i);
-                if !is_bound && !self.domains.contains_key(i) {
-                    if let Ok(binding) = cluster.bind(&self.objects.inputs(instance)) {
-                        self.pending.insert(*i, binding);
-                    }
+                if !is_bound
+                    && !self.domains.contains_key(i)
+                    && let Ok(binding) = cluster.bind(&self.objects.inputs(instance))
+                {
+                    self.pending.insert(*i, binding);
                 }
             }
             Op::Confirm(i) => {
