@@ -27,6 +27,10 @@ if [ -e /dev/kvm ]; then
   mount --bind /run/kvm /dev/kvm
 fi
 
+# Its name leads to its address, at once: libvirt asks for it at each start of a domain.
+printf '127.0.0.1 localhost\n%s %s\n' "$address" "$name" > "$dir/hosts"
+mount --bind "$dir/hosts" /etc/hosts
+
 cat > /etc/libvirt/qemu.conf << EOF
 user = "libvirt-qemu"
 group = "kvm"

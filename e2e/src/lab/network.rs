@@ -2,7 +2,7 @@
 //!
 //! Every lab has the same addresses: it is alone in its netns.
 
-use std::{net::Ipv4Addr, process::Command};
+use std::{net::Ipv4Addr, path::Path, process::Command};
 
 use crate::{
     Result,
@@ -29,11 +29,11 @@ pub fn node_address(index: u8) -> Ipv4Addr {
 }
 
 /// Makes the bridge.
-pub(super) async fn create(namespaces: &Namespaces) -> Result<()> {
+pub(super) async fn create(namespaces: &Namespaces, dir: &Path) -> Result<()> {
     script(
         namespaces.command("bash"),
         include_str!("../../lab/network.sh"),
-        &[CONTROL_PLANE.to_string()],
+        &[CONTROL_PLANE.to_string(), dir.display().to_string()],
     )
     .await
 }

@@ -71,7 +71,7 @@ impl Lab {
         let init = Init::start(&dir)?;
         let namespaces = init.namespaces();
         let pki = Pki::create(&dir.join("pki"))?;
-        network::create(&namespaces).await?;
+        network::create(&namespaces, &dir).await?;
         let plan = Plan {
             programs: &programs,
             namespaces: &namespaces,

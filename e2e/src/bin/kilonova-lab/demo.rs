@@ -21,6 +21,7 @@ pub(crate) async fn run(keep: bool) -> Result<()> {
         .time("control plane, node, controllers, agent", up::up(&progress))
         .await?;
     let guard = EndAtDrop {
+        progress: &progress,
         armed: came == Came::Made && !keep,
     };
     let shown = async { Show::open(&progress).await?.run().await }.await;
@@ -41,14 +42,15 @@ pub(crate) async fn run(keep: bool) -> Result<()> {
 }
 
 /// Ends the lab, whatever ends the demo.
-struct EndAtDrop {
+struct EndAtDrop<'a> {
+    progress: &'a Progress,
     armed: bool,
 }
 
-impl Drop for EndAtDrop {
+impl Drop for EndAtDrop<'_> {
     fn drop(&mut self) {
         if self.armed
-            && let Err(error) = up::down(&Progress::new())
+            && let Err(error) = up::down(self.progress)
         {
             eprintln!("error: the lab is not ended ({error}); run `make down`");
         }

@@ -271,7 +271,7 @@ impl<'a> Show<'a> {
             &replies.stdout,
         );
         let command =
-            "hostname; uname -sr; uptime; ip -brief -4 address; cat /var/log/user-data.log";
+            "hostname; uname -sr; uptime; ip -4 address show dev eth0; cat /var/log/user-data.log";
         let key = &self.quickstart.key.private;
         let answer = wait_for("an ssh login", LIMIT, || async {
             let output = running
