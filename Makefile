@@ -36,7 +36,7 @@ test: setup lint unit e2e ## everything that can be tested
 lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
-	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny --offline check --hide-inclusion-graph bans licenses sources
+	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny check --hide-inclusion-graph bans licenses sources
 	cargo run --quiet -p kilonova-crds --bin crdgen -- --check $(CRDS)
 	@test -z "$$(gofmt -l e2e/control-plane)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane; exit 1; }
 
