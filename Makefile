@@ -9,6 +9,7 @@ E2E_THREADS ?= 2
 
 .PHONY: help preflight setup build up down demo test lint unit e2e bench crds
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,7 +45,7 @@ unit: ## tests that need nothing but cargo
 	cargo test --quiet --workspace --exclude kilonova-e2e
 	cargo test --quiet -p kilonova-e2e --lib --bins
 
-e2e: ## tests on real parts (root); one of them: make e2e TEST=name
+e2e: build ## tests on real parts (root); one of them: make e2e TEST=name
 	cargo test -p kilonova-e2e --test '*' -- --test-threads=$(E2E_THREADS) $(TEST)
 
 bench: ## measurements, as ratios in one run
