@@ -2,7 +2,10 @@
 
 use k8s_openapi::api::core::v1::Namespace;
 use kilonova_crds::v1alpha1::Instance;
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
 use serde_json::{Value, json};
 
 use super::{Cloud, InstanceHandle};
@@ -79,6 +82,19 @@ impl<'a> Tenant<'a> {
             .await
             .map_err(Error::api(format!("create the Instance {name}")))?;
         Ok(self.instance(name))
+    }
+
+    /// Deletes the namespace with all that is in it, and does not wait: makes room for the tests that come.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn close(self) -> Result<()> {
+        let failed = Error::api(format!("delete the namespace {}", self.namespace));
+        Api::<Namespace>::all(self.cloud.client())
+            .delete(&self.namespace, &DeleteParams::default())
+            .await
+            .map(drop)
+            .map_err(failed)
     }
 
     /// The handle of an Instance, whether it is there or not.

@@ -56,6 +56,7 @@ async fn b01_b02_a_created_instance_runs_answers_ssh_and_is_what_was_ordered() {
     web.console_shows("web-1 login:").await.unwrap();
     web.console_shows("user data ran on web-1").await.unwrap();
     smbios_is_nova_s(&web, &status.uuid.unwrap()).await;
+    shop.close().await.unwrap();
 }
 
 /// By which cloud-init's OpenStack data source knows where it is.
@@ -87,6 +88,7 @@ async fn creating_costs_four_writes() {
     second.sh("true").await.unwrap();
     let later = writes_for(&cloud, &second, Timestamp::MIN).await;
     assert_eq!(writes, later, "nothing more is written when it runs");
+    shop.close().await.unwrap();
 }
 
 /// The writes of ours for an Instance since a moment, Events apart: on its own object and on its Domain.

@@ -40,6 +40,7 @@ async fn b17_b18_delete_from_running_stopped_paused_suspended_leaves_nothing() {
         instance.gone().await.unwrap();
         nothing_left(&cloud, &traces).await;
     }
+    shop.close().await.unwrap();
 }
 
 /// What names an Instance on its node: uuid, tap, MAC. And, as it is the only tenant's Network, the netns.
@@ -119,6 +120,7 @@ async fn b17_delete_while_the_image_is_still_coming() {
     let left = inventory(cloud.lab().node(0)).await.unwrap();
     assert!(!left.iter().any(|line| line.contains(&uuid)), "{left:#?}");
     cloud.images().behave(&image.file, Behaviour::Normal);
+    shop.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -153,4 +155,5 @@ async fn b18_deletion_frees_address_and_capacity() {
     })
     .unwrap();
     assert_eq!(second.ip().await.unwrap(), "10.0.0.77");
+    shop.close().await.unwrap();
 }

@@ -35,6 +35,7 @@ async fn b05_stop_and_start_keep_the_disk() {
     assert_eq!(web.sh("cat /root/kept").await.unwrap(), "kept");
     assert_ne!(web.boot_id().await.unwrap(), before, "it was off");
     assert_eq!(web.status().await.unwrap().interfaces, address);
+    shop.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -60,6 +61,7 @@ async fn b06_pause_freezes_and_unpause_resumes() {
     assert_eq!(web.boot_id().await.unwrap(), boot, "it is the same boot");
     let count = "a=$(cat /tmp/n); usleep 500000; b=$(cat /tmp/n); [ \"$b\" -gt \"$a\" ]";
     web.sh(count).await.unwrap();
+    shop.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -95,6 +97,7 @@ async fn b07_suspend_resume_keeps_memory() {
     web.power("On").await.unwrap();
     web.ready("Running").await.unwrap();
     assert_ne!(web.boot_id().await.unwrap(), boot);
+    shop.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -117,4 +120,5 @@ async fn an_instance_declared_off_or_paused_at_first_never_ran() {
     paused.power("On").await.unwrap();
     paused.ready("Running").await.unwrap();
     paused.sh("true").await.unwrap();
+    shop.close().await.unwrap();
 }

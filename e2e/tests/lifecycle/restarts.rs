@@ -26,6 +26,7 @@ async fn b63_a_guest_that_powers_off_comes_back_under_always_and_a_loop_backs_of
     assert_eq!(waits.power_state, Some(PowerState::Shutoff));
     another_boot(&web, &second).await;
     web.ready("Running").await.unwrap();
+    shop.close().await.unwrap();
 }
 
 /// Waits until the guest answers from another boot.
@@ -64,6 +65,7 @@ async fn b63_a_guest_that_powers_off_stays_down_under_never_until_off_and_on_aga
     web.power("On").await.unwrap();
     web.ready("Running").await.unwrap();
     assert_ne!(web.boot_id().await.unwrap(), first);
+    shop.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -83,4 +85,5 @@ async fn b63_under_on_failure_a_crash_is_restarted_and_a_poweroff_is_not() {
     web.sh("poweroff").await.unwrap();
     web.condition(READY, False, "GuestStopped").await.unwrap();
     assert_eq!(web.domain_state().await.unwrap(), "shut off");
+    shop.close().await.unwrap();
 }

@@ -89,6 +89,7 @@ async fn a_stalled_download_delays_no_other_instance_and_goes_on_in_the_end() {
             .any(|range| range.ends_with('-') && range != "bytes=0-"),
         "what came is not fetched again: {ranges:?}"
     );
+    shop.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -107,6 +108,7 @@ async fn an_image_of_another_checksum_is_refused_with_a_reason_and_can_be_delete
     assert!(web.domain_state().await.is_err(), "nothing was defined");
     web.delete().await.unwrap();
     web.gone().await.unwrap();
+    shop.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -147,6 +149,7 @@ async fn an_image_that_cannot_be_fetched_says_so_and_recovers_when_it_can() {
     )
     .unwrap();
     early.ready("Running").await.unwrap();
+    shop.close().await.unwrap();
 }
 
 /// Waits until the controllers have read an image's header.
@@ -190,4 +193,5 @@ async fn a_guest_that_ignores_its_power_button_is_cut_off_after_the_grace_period
     deaf.sh("killall acpid").await.unwrap();
     deaf.delete().await.unwrap();
     deaf.gone().await.unwrap();
+    shop.close().await.unwrap();
 }
