@@ -3,10 +3,14 @@
 use super::filter::Filter;
 use super::matching::{contains, node_selected, node_term, tolerated};
 use super::request::Constraints;
+use super::weights::{Figures, figures};
 use crate::host_state::{HostState, MAX_ORPHANS, TaintEffect};
 
 /// Sets of constraints that are kept; the one asked for longest ago goes first.
 const MAX_CLASSES: usize = 32;
+
+/// No preference, either way.
+const NOTHING: Figures<2> = [0.0; 2];
 
 /// What became of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +29,9 @@ pub struct Class {
     constraints: Constraints,
     /// Of each slot: the first filter that fails, if one does.
     pub outcomes: Vec<Outcome>,
-    /// Of each slot: the weights of the preferred node terms that match, and the taints with effect
-    /// `PreferNoSchedule` that are not tolerated.
-    pub preferred: Vec<(u32, u32)>,
+    /// Of each slot: the weights of the preferred node terms that match, and, below 0, the number
+    /// of taints with effect `PreferNoSchedule` that are not tolerated.
+    pub preferred: Vec<Figures<2>>,
     /// Whether any host has something in `preferred`, ever since this class was made.
     pub has_preferred: bool,
 }
@@ -49,15 +53,15 @@ impl Class {
     fn set(&mut self, slot: usize, host: Option<&HostState>) {
         if slot >= self.outcomes.len() {
             self.outcomes.resize(slot + 1, Outcome::Absent);
-            self.preferred.resize(slot + 1, (0, 0));
+            self.preferred.resize(slot + 1, NOTHING);
         }
         self.outcomes[slot] = match host.map(|h| first_failure(h, &self.constraints)) {
             Some(None) => Outcome::Passes,
             Some(Some(filter)) => Outcome::Fails(filter),
             None => Outcome::Absent,
         };
-        self.preferred[slot] = host.map_or((0, 0), |h| preferences(h, &self.constraints));
-        self.has_preferred |= self.preferred[slot] != (0, 0);
+        self.preferred[slot] = host.map_or(NOTHING, |h| preferences(h, &self.constraints));
+        self.has_preferred |= self.preferred[slot] != NOTHING;
     }
 }
 
@@ -96,16 +100,16 @@ fn labels_match(host: &HostState, wanted: &Constraints) -> bool {
         && selector.is_none_or(|s| node_selected(s, &host.labels))
 }
 
-fn preferences(host: &HostState, wanted: &Constraints) -> (u32, u32) {
+fn preferences(host: &HostState, wanted: &Constraints) -> Figures<2> {
     let terms = wanted.preferred.iter();
     let weight = terms
         .filter(|p| node_term(&p.preference, &host.labels))
-        .map(|p| p.weight)
+        .map(|p| i64::from(p.weight))
         .sum();
     let taints = host.taints.iter().filter(|t| {
         t.effect == TaintEffect::PreferNoSchedule && !tolerated(t, &wanted.tolerations)
     });
-    (weight, u32::try_from(taints.count()).unwrap_or(u32::MAX))
+    figures([weight, -i64::try_from(taints.count()).unwrap_or(i64::MAX)])
 }
 
 /// The classes that were asked for lately.

@@ -6,7 +6,7 @@ use super::filter::{Filter, NoValidHost, count};
 use super::hosts::{Free, Hosts};
 use super::matching::selects;
 use super::request::{Request, Term};
-use super::weights::{Scale, Span, Weights};
+use super::weights::{Scales, Weights, figures};
 use crate::resources::Resources;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub struct Scratch {
     outcomes: Vec<Outcome>,
-    affinity: Vec<i64>,
+    affinity: Vec<f64>,
     passed: Vec<u32>,
 }
 
@@ -138,32 +138,30 @@ impl Hosts {
     ) -> Option<usize> {
         self.prefer(request, &mut scratch.affinity);
         let class = self.classes.get(&request.constraints, &self.states);
+        let passed = scratch.passed.iter().map(|slot| *slot as usize);
         let affinity = scratch.affinity.as_slice();
-        let preferring = class.has_preferred || !affinity.is_empty();
-        let near = |slot: usize| {
-            let instances = affinity.get(slot).copied().unwrap_or_default();
-            instances + i64::from(class.preferred[slot].0)
+        let multipliers = [weights.ram, weights.cpu, weights.disk, weights.instances];
+        let room = Scales::new(multipliers, passed.clone().map(|slot| self.room[slot]));
+        if !class.has_preferred && affinity.is_empty() {
+            return best(&self.names, passed, |slot| room.weight(self.room[slot]));
+        }
+        let preferences = |slot: usize| {
+            let [nodes, taints] = class.preferred[slot];
+            [
+                nodes + affinity.get(slot).copied().unwrap_or_default(),
+                taints,
+            ]
         };
-        let tainted = |slot: usize| -i64::from(class.preferred[slot].1);
-        let room = Room::new(&self.free, &self.instances, weights, &scratch.passed);
-        if !preferring {
-            return best(&self.names, &scratch.passed, |slot| room.weight(slot));
-        }
-        let (mut affinities, mut taints) = (Span::EMPTY, Span::EMPTY);
-        for slot in &scratch.passed {
-            affinities.extend(near(*slot as usize));
-            taints.extend(tainted(*slot as usize));
-        }
-        let affinities = affinities.scale(weights.affinity);
-        let taints = taints.scale(weights.taints);
-        best(&self.names, &scratch.passed, |slot| {
-            room.weight(slot) + affinities.of(near(slot)) + taints.of(tainted(slot))
+        let multipliers = [weights.affinity, weights.taints];
+        let preferred = Scales::new(multipliers, passed.clone().map(preferences));
+        best(&self.names, passed, |slot| {
+            room.weight(self.room[slot]) + preferred.weight(preferences(slot))
         })
     }
 
     /// Sums, for each slot, the weights of preferred terms with instances near it; nothing where
     /// nothing is preferred.
-    fn prefer(&mut self, request: &Request, affinity: &mut Vec<i64>) {
+    fn prefer(&mut self, request: &Request, affinity: &mut Vec<f64>) {
         affinity.clear();
         for (
             weight,
@@ -179,9 +177,10 @@ impl Hosts {
             if counts.is_empty() {
                 continue;
             }
-            affinity.resize(self.names.len(), 0);
+            affinity.resize(self.names.len(), 0.0);
             let domains = self.topologies.get(topology_key, &self.states);
             let near = domains.with(counts.slots(&[]));
+            let [weight] = figures([*weight]);
             for (sum, domain) in affinity.iter_mut().zip(&domains.of) {
                 if domain.is_some_and(|d| near[d as usize]) {
                     *sum += weight;
@@ -220,10 +219,13 @@ impl Hosts {
 }
 
 /// The slot with the greatest weight; of equal ones the name that sorts first.
-fn best(names: &[Arc<str>], passed: &[u32], weight: impl Fn(usize) -> f64) -> Option<usize> {
+fn best(
+    names: &[Arc<str>],
+    passed: impl Iterator<Item = usize>,
+    weight: impl Fn(usize) -> f64,
+) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     for slot in passed {
-        let slot = *slot as usize;
         let weight = weight(slot);
         let better = best.is_none_or(|(other, most)| match weight.partial_cmp(&most) {
             Some(Ordering::Equal) => names[slot] < names[other],
@@ -234,45 +236,6 @@ fn best(names: &[Arc<str>], passed: &[u32], weight: impl Fn(usize) -> f64) -> Op
         }
     }
     best.map(|(slot, _)| slot)
-}
-
-/// The weighers of room and number of instances.
-struct Room<'a> {
-    free: &'a Free,
-    instances: &'a [i64],
-    ram: Scale,
-    cpu: Scale,
-    disk: Scale,
-    count: Scale,
-}
-
-impl<'a> Room<'a> {
-    fn new(free: &'a Free, instances: &'a [i64], weights: &Weights, passed: &[u32]) -> Self {
-        let [mut ram, mut cpu, mut disk, mut count] = [Span::EMPTY; 4];
-        for slot in passed {
-            let slot = *slot as usize;
-            ram.extend(free.memory[slot]);
-            cpu.extend(free.vcpus[slot]);
-            disk.extend(free.disk[slot]);
-            count.extend(instances[slot]);
-        }
-        Self {
-            free,
-            instances,
-            ram: ram.scale(weights.ram),
-            cpu: cpu.scale(weights.cpu),
-            disk: disk.scale(weights.disk),
-            count: count.scale(weights.instances),
-        }
-    }
-
-    #[inline]
-    fn weight(&self, slot: usize) -> f64 {
-        self.ram.of(self.free.memory[slot])
-            + self.cpu.of(self.free.vcpus[slot])
-            + self.disk.of(self.free.disk[slot])
-            + self.count.of(self.instances[slot])
-    }
 }
 
 /// What an Instance needs, as the arrays count.

@@ -4,6 +4,7 @@ use super::affinity::Placed;
 use super::constraints::Classes;
 use super::decide::Scratch;
 use super::request::Term;
+use super::weights::{Figures, ROOM, figures};
 use crate::host_state::HostState;
 use crate::resources::Resources;
 use std::collections::{BTreeMap, HashMap};
@@ -56,7 +57,9 @@ pub struct Hosts {
     pub(super) states: Vec<Option<HostState>>,
     used: Vec<Resources>,
     pub(super) free: Free,
-    pub(super) instances: Vec<i64>,
+    instances: Vec<u32>,
+    /// What of each slot is weighed: free memory, virtual CPUs, disk, and the number of instances.
+    pub(super) room: Vec<Figures<ROOM>>,
     pub(super) classes: Classes,
     pub(super) placed: Placed,
     pub(super) topologies: Topologies,
@@ -90,6 +93,7 @@ impl Hosts {
         self.free.vcpus.push(0);
         self.free.memory.push(0);
         self.free.disk.push(0);
+        self.room.push([0.0; ROOM]);
         self.classes.update(slot, None);
         self.topologies.0.clear();
         slot
@@ -134,7 +138,7 @@ impl Hosts {
     pub fn set_used(&mut self, name: &str, used: Resources, instances: u32) {
         let slot = self.slot(name);
         self.used[slot] = used;
-        self.instances[slot] = instances.into();
+        self.instances[slot] = instances;
         self.refresh(slot);
     }
 
@@ -147,6 +151,12 @@ impl Hosts {
         self.free.vcpus[slot] = difference(has.vcpus, used.vcpus);
         self.free.memory[slot] = difference(has.memory, used.memory);
         self.free.disk[slot] = difference(has.disk, used.disk);
+        self.room[slot] = figures([
+            self.free.memory[slot],
+            self.free.vcpus[slot],
+            self.free.disk[slot],
+            self.instances[slot].into(),
+        ]);
     }
 
     /// The Instance has those labels and that required anti-affinity; whether they differ from

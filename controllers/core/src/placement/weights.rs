@@ -33,61 +33,58 @@ impl Default for Weights {
     }
 }
 
-/// The least and the greatest of a weigher's values over the hosts that passed.
-#[derive(Clone, Copy)]
-pub struct Span {
-    least: i64,
-    greatest: i64,
-}
+/// What hosts are weighed by, side by side: they are worked out together.
+pub type Figures<const N: usize> = [f64; N];
 
-impl Span {
-    /// Of nothing.
-    pub const EMPTY: Self = Self {
-        least: i64::MAX,
-        greatest: i64::MIN,
-    };
+/// Free memory, virtual CPUs and disk, and the number of instances: the figures of room.
+pub const ROOM: usize = 4;
 
-    /// Takes one more value in.
-    #[inline]
-    pub fn extend(&mut self, value: i64) {
-        self.least = self.least.min(value);
-        self.greatest = self.greatest.max(value);
-    }
-
-    /// The weigher over that span.
-    pub fn scale(self, multiplier: f64) -> Scale {
-        let factor = if self.greatest > self.least {
-            multiplier / distance(self.greatest, self.least)
-        } else {
-            0.0
-        };
-        let least = if factor == 0.0 { 0 } else { self.least };
-        Scale { least, factor }
-    }
-}
-
-/// One weigher: values normalised to 0…1 by their least and greatest, all 0 where they are equal,
-/// times the multiplier (Nova's `weights.normalize`).
-#[derive(Clone, Copy)]
-pub struct Scale {
-    least: i64,
-    factor: f64,
-}
-
-impl Scale {
-    /// The weight of that value.
-    #[inline]
-    pub fn of(self, value: i64) -> f64 {
-        distance(value, self.least) * self.factor
-    }
-}
-
-/// `a` − `b`, at most 2^63 apart as differences of amounts in bytes are.
-#[inline]
+/// Figures as weights need them.
 #[allow(
     clippy::cast_precision_loss,
     reason = "a weight needs no more precision than an f64 has"
 )]
-fn distance(a: i64, b: i64) -> f64 {
-    a.saturating_sub(b) as f64
+pub fn figures<const N: usize>(values: [i64; N]) -> Figures<N> {
+    values.map(|value| value as f64)
+}
+
+/// The weighers of some figures: each normalised to 0…1 by its least and greatest over the hosts
+/// that passed, all 0 where they are equal, times its multiplier (Nova's `weights.normalize`).
+#[derive(Clone, Copy)]
+pub struct Scales<const N: usize> {
+    least: Figures<N>,
+    factors: Figures<N>,
+}
+
+impl<const N: usize> Scales<N> {
+    /// The weighers with those multipliers over those hosts' figures.
+    pub fn new(multipliers: Figures<N>, hosts: impl Iterator<Item = Figures<N>>) -> Self {
+        let mut least = [f64::INFINITY; N];
+        let mut greatest = [f64::NEG_INFINITY; N];
+        for figures in hosts {
+            for n in 0..N {
+                least[n] = least[n].min(figures[n]);
+                greatest[n] = greatest[n].max(figures[n]);
+            }
+        }
+        let mut factors = [0.0; N];
+        for n in 0..N {
+            if greatest[n] > least[n] {
+                factors[n] = multipliers[n] / (greatest[n] - least[n]);
+            } else {
+                least[n] = 0.0;
+            }
+        }
+        Self { least, factors }
+    }
+
+    /// The weight of a host with those figures.
+    #[inline]
+    pub fn weight(&self, figures: Figures<N>) -> f64 {
+        let mut weight = 0.0;
+        for n in 0..N {
+            weight += (figures[n] - self.least[n]) * self.factors[n];
+        }
+        weight
+    }
 }
