@@ -15,20 +15,28 @@ use serde_json::{Value, json};
 
 /// The control plane that the tests of this program share. It ends with the program.
 pub fn lab() -> &'static Lab {
-    static LAB: OnceLock<Lab> = OnceLock::new();
-    LAB.get_or_init(|| {
-        // On a thread of its own: the first test that comes here is inside a runtime already.
-        let start = || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime
-                .block_on(Lab::start(LabOptions::new("api").controllers(0)))
-                .unwrap()
-        };
-        thread::spawn(start).join().unwrap()
+    static LAB: OnceLock<Option<Lab>> = OnceLock::new();
+    shared(&LAB, || async {
+        let options = LabOptions::new("api").controllers(0);
+        Lab::start(options).await.unwrap()
     })
+}
+
+/// What the tests of this program share, made by the first that asks for it. Where that failed, the
+/// others fail at once.
+pub fn shared<T: Send + Sync, F: Future<Output = T>>(
+    cell: &'static OnceLock<Option<T>>,
+    make: impl FnOnce() -> F + Send,
+) -> &'static T {
+    let first = cell.get_or_init(|| {
+        // On a thread of its own: the test that comes here is inside a runtime already.
+        let work = || tokio::runtime::Runtime::new().unwrap().block_on(make());
+        thread::scope(|scope| scope.spawn(work).join().ok())
+    });
+    let Some(shared) = first else {
+        panic!("what the tests share could not be made: see the first failure");
+    };
+    shared
 }
 
 /// Why the API server said no: HTTP status and its sentence.

@@ -1,13 +1,13 @@
 //! Everybody who asks the API server for something, each with a real token: two agents, the controllers, a tenant,
 //! operators.
 
-use std::{sync::OnceLock, thread};
+use std::sync::OnceLock;
 
 use kilonova_crds::names::{LEADER_ANNOTATION, node_namespace};
 use kilonova_e2e::lab::Lab;
 use serde_json::{Value, json};
 
-use crate::api_common::{Asker, lab};
+use crate::api_common::{Asker, lab, shared};
 
 /// The node namespace of `node-1`.
 pub const NAMESPACE_1: &str = "kilonova-node-node-1";
@@ -31,18 +31,9 @@ pub struct World {
 
 /// The world of this program.
 pub fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
-        let lab = lab();
-        let make = move || {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap()
-                .block_on(World::make(lab))
-        };
-        thread::spawn(make).join().unwrap()
-    })
+    static WORLD: OnceLock<Option<World>> = OnceLock::new();
+    let lab = lab();
+    shared(&WORLD, || World::make(lab))
 }
 
 impl World {
