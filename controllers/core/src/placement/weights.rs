@@ -81,10 +81,8 @@ impl<const N: usize> Scales<N> {
     /// The weight of a host with those figures.
     #[inline]
     pub fn weight(&self, figures: Figures<N>) -> f64 {
-        let mut weight = 0.0;
-        for n in 0..N {
-            weight += (figures[n] - self.least[n]) * self.factors[n];
-        }
-        weight
+        let scales = self.least.iter().zip(&self.factors);
+        let weights = figures.iter().zip(scales).map(|(x, (l, f))| (x - l) * f);
+        weights.sum()
     }
 }
