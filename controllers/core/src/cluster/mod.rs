@@ -22,7 +22,7 @@ use crate::resources::Resources;
 use crate::wait::WaitKey;
 use k8s_openapi::api::core::v1::Node;
 use kilonova_crds::names::ADOPT_ANNOTATION;
-use kilonova_crds::node::Domain;
+use kilonova_crds::node::{Disposition, Domain, Outcome};
 use kilonova_crds::v1alpha1::{Hypervisor, Instance, Network, Orphan};
 use record::World;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +69,8 @@ pub struct Cluster {
     settings: Settings,
     world: World,
     orphans: BTreeMap<String, Vec<Orphan>>,
+    /// Node and uid of orphans that were purged since their node last listed its own.
+    purged: BTreeSet<(String, String)>,
 }
 
 impl Cluster {
@@ -100,7 +102,7 @@ impl Cluster {
         }
         let status = hypervisor.status.as_ref();
         let orphans = status.map(|s| s.orphans.as_slice()).unwrap_or_default();
-        self.set_orphans(&name, orphans);
+        self.report_orphans(&name, orphans);
         self.world.take_touched()
     }
 
@@ -108,8 +110,31 @@ impl Cluster {
     /// there stay.
     pub fn forget_hypervisor(&mut self, name: &str) -> Vec<WaitKey> {
         self.world.hosts.remove(name);
-        self.set_orphans(name, &[]);
+        self.report_orphans(name, &[]);
         self.world.take_touched()
+    }
+
+    /// What the node lists, less what was purged since: the list is older than the purge then, and
+    /// an Instance of the same name must not take over what is not there.
+    fn report_orphans(&mut self, node: &str, orphans: &[Orphan]) {
+        let listed = |uid: &str| orphans.iter().any(|o| o.uid == uid);
+        self.purged.retain(|(n, uid)| n != node || listed(uid));
+        let is_there = |o: &&Orphan| !self.purged.contains(&(node.to_owned(), o.uid.clone()));
+        let held: Vec<Orphan> = orphans.iter().filter(is_there).cloned().collect();
+        self.set_orphans(node, &held);
+    }
+
+    /// The node says that nothing of that orphan is left.
+    fn purge_orphan(&mut self, node: &str, uid: &str) {
+        let Some(listed) = self.orphans.get(node) else {
+            return;
+        };
+        let (gone, left): (Vec<Orphan>, Vec<Orphan>) =
+            listed.iter().cloned().partition(|o| o.uid == uid);
+        if !gone.is_empty() {
+            self.purged.insert((node.to_owned(), uid.to_owned()));
+            self.set_orphans(node, &left);
+        }
     }
 
     fn set_orphans(&mut self, node: &str, orphans: &[Orphan]) {
@@ -166,6 +191,11 @@ impl Cluster {
         let instance = &domain.spec.instance;
         let key = ObjectKey::new(&instance.namespace, &instance.name);
         let named = named::by_domain(domain);
+        if domain.spec.disposition == Disposition::Purge
+            && current_outcome(domain) == Some(Outcome::Purged)
+        {
+            self.purge_orphan(node, &instance.uid);
+        }
         self.world
             .name(&instance.uid, &key, Source::Domain, node, named);
         self.world.take_touched()
@@ -208,7 +238,7 @@ impl Cluster {
     }
 
     /// Orphans that may be that Instance's: of its uid, of its namespace and name, or of the uid
-    /// that its annotation names; each with its node.
+    /// that its annotation names; each with its node. An orphan that a Domain names by now is none.
     #[must_use]
     pub fn orphans_for(&self, instance: &Instance) -> Vec<(&str, &Orphan)> {
         let key = ObjectKey::of(&instance.metadata);
@@ -221,7 +251,9 @@ impl Cluster {
         };
         let all = self.orphans.iter();
         all.flat_map(|(node, orphans)| orphans.iter().map(move |o| (node.as_str(), o)))
-            .filter(|(_, orphan)| may_be_its(orphan))
+            .filter(|(node, orphan)| {
+                may_be_its(orphan) && !self.world.has_domain(&orphan.uid, node)
+            })
             .collect()
     }
 }

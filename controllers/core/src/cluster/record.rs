@@ -66,6 +66,14 @@ impl World {
             .is_some_and(|record| record.holds.iter().any(realises))
     }
 
+    /// Whether there is a Domain of the Instance on that node that names anything.
+    pub fn has_domain(&self, uid: &str, node: &str) -> bool {
+        let is_it = |hold: &Hold| hold.source == Source::Domain && *hold.node == *node;
+        self.records
+            .get(uid)
+            .is_some_and(|record| record.holds.iter().any(is_it))
+    }
+
     pub fn set_network(&mut self, network: &Network) {
         let uid = arc(uid(&network.metadata));
         let set = self.addresses.set_network(&uid, &network.spec.subnets);

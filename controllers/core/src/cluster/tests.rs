@@ -360,6 +360,40 @@ fn an_orphan_holds_and_can_be_taken_over() {
 }
 
 #[test]
+fn an_orphan_that_was_purged_is_nobodys_though_a_late_list_has_it() {
+    let objects = Objects::new();
+    let mut cluster = cluster(&[], &objects);
+    let mut holder = hypervisor("n1", 4, 4, 100);
+    holder.status.as_mut().unwrap().orphans = vec![parse(orphan("uid-old", "ns"))];
+    cluster.observe_hypervisor(&holder, None, true);
+    let web = with_interface("web", json!({}));
+    assert_eq!(cluster.orphans_for(&web).len(), 1);
+    let mut purge = crate::compile::orphan_spec(&parse(orphan("uid-old", "ns")));
+    purge.disposition = Disposition::Purge;
+    let mut made = Domain::new("uid-old", purge);
+    made.metadata.generation = Some(1);
+    cluster.observe_domain("n1", &made);
+    assert_eq!(cluster.orphans_for(&web), []);
+    made.status = Some(DomainStatus {
+        observed_generation: 1,
+        outcome: Some(Outcome::Purged),
+        ..DomainStatus::default()
+    });
+    let touched = cluster.observe_domain("n1", &made);
+    assert!(touched.contains(&WaitKey::Orphans));
+    cluster.forget_domain("n1", "uid-old");
+    cluster.observe_hypervisor(&holder, None, true);
+    assert_eq!(cluster.orphans_for(&web), []);
+    assert_eq!(cluster.used("n1"), Resources::ZERO);
+    // Listed anew after it was gone from the list, it is held again.
+    let listed = std::mem::take(&mut holder.status.as_mut().unwrap().orphans);
+    cluster.observe_hypervisor(&holder, None, true);
+    holder.status.as_mut().unwrap().orphans = listed;
+    cluster.observe_hypervisor(&holder, None, true);
+    assert_eq!(cluster.orphans_for(&web).len(), 1);
+}
+
+#[test]
 fn a_domain_gives_a_lost_binding_back() {
     let objects = Objects::new();
     let mut cluster = cluster(&["n1"], &objects);
