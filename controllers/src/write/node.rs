@@ -45,13 +45,14 @@ impl Writer {
         let made = self
             .apply(Api::all(self.client.clone()), &namespace)
             .await?;
+        // The account last: who has a token of it can use it.
+        self.apply(Api::namespaced(self.client.clone(), &name), &binding(&name))
+            .await?;
         let account = ServiceAccount {
             metadata: owned(NODE_SERVICE_ACCOUNT, Some(&name)),
             ..ServiceAccount::default()
         };
         self.apply(Api::namespaced(self.client.clone(), &name), &account)
-            .await?;
-        self.apply(Api::namespaced(self.client.clone(), &name), &binding(&name))
             .await?;
         Ok(made.metadata.into_response_partial())
     }

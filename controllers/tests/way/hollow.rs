@@ -2,7 +2,7 @@
 //! the real one does, and has no libvirt behind it.
 
 use crate::lab::lab;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
@@ -176,9 +176,11 @@ async fn renew(client: Client, namespace: String) {
         },
         spec: None,
     };
-    if let Some(existing) = api.get_opt(names::AGENT_LEASE).await.unwrap() {
-        lease = existing;
-    }
+    // The authorizer may learn of the account's rights a moment after the account is there.
+    let existing = wait_for("the right to a Lease", GENEROUS, || {
+        api.get_opt(names::AGENT_LEASE)
+    });
+    lease = existing.await.unwrap().unwrap_or(lease);
     loop {
         lease.spec = Some(LeaseSpec {
             renew_time: Some(MicroTime(Timestamp::now())),
@@ -199,8 +201,11 @@ async fn renew(client: Client, namespace: String) {
 async fn answer(client: Client, namespace: String, refuses: Arc<AtomicBool>) {
     let api: Api<Domain> = Api::namespaced(client, &namespace);
     let changes = watcher(api.clone(), watcher::Config::default()).applied_objects();
-    let mut changes = changes.boxed();
-    while let Ok(Some(mut domain)) = changes.try_next().await {
+    let mut changes = changes.default_backoff().boxed();
+    while let Some(change) = changes.next().await {
+        let Ok(mut domain) = change else {
+            continue;
+        };
         let status = domain.status.as_ref();
         let generation = domain.metadata.generation.unwrap();
         if status.is_some_and(|s| s.observed_generation == generation) {
