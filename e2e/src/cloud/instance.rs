@@ -1,33 +1,32 @@
-//! One Instance, seen from outside: its object, its libvirt domain, its guest.
+//! One Instance, seen from outside: its object. Its libvirt domain and its guest are in the other half.
 
-use std::fs;
+use std::pin::pin;
 
+use futures::StreamExt as _;
 use kilonova_crds::{
     ConditionStatus, condition,
     condition::types::READY,
-    names,
     v1alpha1::{Instance, InstanceStatus},
 };
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, WatchEvent, WatchParams},
 };
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
 use super::Cloud;
 use crate::{
     Error, Result,
-    lab::Node,
-    process::Output,
     wait::{GENEROUS, wait_for},
 };
 
 /// An Instance by name.
 #[derive(Clone, Debug)]
 pub struct InstanceHandle<'a> {
-    cloud: &'a Cloud,
-    namespace: String,
-    name: String,
+    pub(super) cloud: &'a Cloud,
+    pub(super) namespace: String,
+    pub(super) name: String,
 }
 
 impl<'a> InstanceHandle<'a> {
@@ -171,164 +170,43 @@ impl<'a> InstanceHandle<'a> {
         .await
     }
 
-    /// The node that it is bound to.
+    /// Every state that is written after `from`, up to the first that is as `last` says: what comes and goes is seen.
     ///
     /// # Errors
-    /// When it is not bound.
-    pub async fn node(&self) -> Result<&'a Node> {
-        let name = self.status().await?.node_name.unwrap_or_default();
-        self.cloud.lab().node_named(&name)
-    }
-
-    /// Its UUID for life.
-    ///
-    /// # Errors
-    /// When it has none yet.
-    pub async fn uuid(&self) -> Result<String> {
-        self.status().await?.uuid.ok_or_else(|| self.lacks("uuid"))
-    }
-
-    /// The name of its libvirt domain.
-    ///
-    /// # Errors
-    /// When it has no uuid yet.
-    pub async fn domain_name(&self) -> Result<String> {
-        let uuid = self.uuid().await?;
-        Ok(names::libvirt_domain(&self.namespace, &self.name, &uuid))
-    }
-
-    /// Runs virsh with its domain: `virsh COMMAND UUID ARGS`, and gives the trimmed output.
-    ///
-    /// # Errors
-    /// When virsh fails.
-    pub async fn virsh(&self, command: &str, args: &[&str]) -> Result<String> {
-        let uuid = self.uuid().await?;
-        let words = [command, &uuid].into_iter().chain(args.iter().copied());
-        let output = self.node().await?.virsh(words).await?;
-        Ok(output.trim().to_owned())
-    }
-
-    /// What virsh says of its domain: `running`, `paused`, `shut off`…
-    ///
-    /// # Errors
-    /// When libvirt has none.
-    pub async fn domain_state(&self) -> Result<String> {
-        self.virsh("domstate", &[]).await
-    }
-
-    /// Waits until virsh says so of its domain.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn until_domain_is(&self, state: &str) -> Result<()> {
-        let what = format!("the domain of {} to be {state}", self.name);
-        wait_for(what, GENEROUS, || async {
-            match self.domain_state().await {
-                Ok(seen) if seen == state => Ok(()),
-                Ok(seen) => Err(seen),
-                Err(error) => Err(error.to_string()),
+    /// When none becomes so in [`GENEROUS`] time, or the watch ends; the error shows what was seen.
+    pub async fn history(
+        &self,
+        from: &Instance,
+        last: impl Fn(&Instance) -> bool,
+    ) -> Result<Vec<Instance>> {
+        let version = from.metadata.resource_version.clone().unwrap_or_default();
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
+        let failed = Error::api(format!("watch the Instance {}", self.name));
+        let events = self.api().watch(&params, &version).await.map_err(failed)?;
+        let mut events = pin!(events);
+        let mut seen = Vec::new();
+        let end = Instant::now() + GENEROUS;
+        while let Ok(Some(event)) = timeout_at(end, events.next()).await {
+            let failed = Error::api(format!("watch the Instance {}", self.name));
+            let (WatchEvent::Added(instance) | WatchEvent::Modified(instance)) =
+                event.map_err(failed)?
+            else {
+                continue;
+            };
+            let is_last = last(&instance);
+            seen.push(instance);
+            if is_last {
+                return Ok(seen);
             }
+        }
+        Err(Error::Timeout {
+            what: format!("the history of {}/{}", self.namespace, self.name),
+            limit: GENEROUS,
+            last: seen.iter().map(summary).collect::<Vec<_>>().join("\n"),
         })
-        .await
     }
 
-    /// The address of its first interface.
-    ///
-    /// # Errors
-    /// When it has none yet.
-    pub async fn ip(&self) -> Result<String> {
-        let status = self.status().await?;
-        let first = status.interfaces.first().and_then(|i| i.ips.first());
-        first
-            .map(|address| address.ip.clone())
-            .ok_or_else(|| self.lacks("address"))
-    }
-
-    /// The netns of its first interface's Segment.
-    ///
-    /// # Errors
-    /// When it is not bound, or has no interface.
-    pub async fn netns(&self) -> Result<String> {
-        let status = self.status().await?;
-        let first = status.interfaces.first();
-        first
-            .map(|i| names::segment_netns(&i.network_uid))
-            .ok_or_else(|| self.lacks("interface"))
-    }
-
-    /// The tap of its first interface.
-    ///
-    /// # Errors
-    /// When the object is not there.
-    pub async fn tap(&self) -> Result<String> {
-        let uid = self.get().await?.metadata.uid.unwrap_or_default();
-        Ok(names::tap(&uid, 0))
-    }
-
-    /// Runs a command in the guest over ssh, once. A failure of it is not an error, that of ssh (255) neither.
-    ///
-    /// # Errors
-    /// When it has no address, or ssh hangs.
-    pub async fn ssh(&self, command: &str) -> Result<Output> {
-        let (netns, ip) = (self.netns().await?, self.ip().await?);
-        let key = &self.cloud.key().private;
-        self.node().await?.ssh(&netns, &ip, key, command).await
-    }
-
-    /// Runs a command in the guest as soon as ssh lets us in, and gives its trimmed output.
-    ///
-    /// # Errors
-    /// When ssh never does, or the command fails.
-    pub async fn sh(&self, command: &str) -> Result<String> {
-        let what = format!("ssh to {}", self.name);
-        let output = wait_for(what, GENEROUS, || async {
-            match self.ssh(command).await {
-                Ok(output) if output.status.code() != Some(255) => Ok(output),
-                Ok(output) => Err(output.stderr),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await?;
-        Ok(output.checked()?.stdout.trim().to_owned())
-    }
-
-    /// Which boot of the guest this is: another one after each start.
-    ///
-    /// # Errors
-    /// When the guest does not answer.
-    pub async fn boot_id(&self) -> Result<String> {
-        self.sh("cat /proc/sys/kernel/random/boot_id").await
-    }
-
-    /// What is kept of its console: the newest file of the node's log.
-    ///
-    /// # Errors
-    /// When it is not bound, or nothing is kept.
-    pub async fn console(&self) -> Result<String> {
-        let uuid = self.uuid().await?;
-        let directory = self.node().await?.state_dir().join("instances").join(uuid);
-        let path = directory.join("console.log");
-        let bytes = fs::read(&path).map_err(Error::file("read", path))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// Waits until its console shows a text.
-    ///
-    /// # Errors
-    /// When it does not; the error shows the console.
-    pub async fn console_shows(&self, text: &str) -> Result<String> {
-        let what = format!("{text:?} on the console of {}", self.name);
-        wait_for(what, GENEROUS, || async {
-            match self.console().await {
-                Ok(console) if console.contains(text) => Ok(console),
-                Ok(console) => Err(console),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
-    }
-
-    fn lacks(&self, what: &str) -> Error {
+    pub(super) fn lacks(&self, what: &str) -> Error {
         Error::Missing {
             what: format!("the {what} of {}/{}", self.namespace, self.name),
             remedy: "wait until it is bound".to_owned(),

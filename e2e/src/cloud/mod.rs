@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod guest;
 mod instance;
 mod inventory;
 mod offer;
