@@ -169,4 +169,16 @@ impl<'a> InstanceHandle<'a> {
         })
         .await
     }
+
+    /// Kills its QEMU (SIGKILL), and waits until that is gone.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn kill_qemu(&self) -> Result<()> {
+        let script = format!(
+            "pid=$(pgrep -f -- '^[^ ]*qemu-system.*{}'); kill -9 $pid; while [ -d /proc/$pid ]; do sleep 0.02; done",
+            self.uuid().await?
+        );
+        self.node().await?.sh(&script).await.map(drop)
+    }
 }

@@ -1,11 +1,7 @@
 //! From `create` to a guest that answers, and what it costs.
 
-use jiff::Timestamp;
-use kilonova_crds::{names, v1alpha1::PowerState};
-use kilonova_e2e::{
-    cloud::{Cloud, InstanceHandle},
-    lab::AuditEvent,
-};
+use kilonova_crds::v1alpha1::PowerState;
+use kilonova_e2e::cloud::InstanceHandle;
 use serde_json::json;
 
 use crate::cloud;
@@ -65,58 +61,4 @@ async fn smbios_is_nova_s(web: &InstanceHandle<'_>, uuid: &str) {
     let said = web.sh(script).await.unwrap().to_lowercase();
     let wanted = format!("openstack foundation\nopenstack nova\n{uuid}");
     assert_eq!(said, wanted);
-}
-
-#[tokio::test]
-async fn creating_costs_four_writes() {
-    let cloud = cloud().await;
-    let shop = cloud.tenant("writes").await.unwrap();
-    // Image and Segment are there then, as the promise says.
-    let first = shop.create("first", json!({})).await.unwrap();
-    first.ready("Running").await.unwrap();
-    let second = shop.create("second", json!({})).await.unwrap();
-    let running = second.ready("Running").await.unwrap();
-    let writes = writes_for(&cloud, &second, Timestamp::MIN).await;
-    assert!(writes.len() <= 4, "{writes:#?}");
-    assert!(
-        running
-            .metadata
-            .finalizers
-            .unwrap()
-            .contains(&names::INSTANCE_FINALIZER.to_owned())
-    );
-    second.sh("true").await.unwrap();
-    let later = writes_for(&cloud, &second, Timestamp::MIN).await;
-    assert_eq!(writes, later, "nothing more is written when it runs");
-    shop.close().await.unwrap();
-}
-
-/// The writes of ours for an Instance since a moment, Events apart: on its own object and on its Domain.
-pub async fn writes_for(
-    cloud: &Cloud,
-    instance: &InstanceHandle<'_>,
-    since: Timestamp,
-) -> Vec<String> {
-    let uid = instance.get().await.unwrap().metadata.uid.unwrap();
-    let of_it = |event: &AuditEvent| {
-        let object = &event.object_ref;
-        let own = object.resource == "instances"
-            && object.namespace == instance.namespace()
-            && object.name == instance.name();
-        own || (object.resource == "domains" && object.name == uid)
-    };
-    let ours = |event: &AuditEvent| event.user.username.starts_with("system:serviceaccount:");
-    let events = cloud.lab().audit().unwrap().into_iter();
-    events
-        .filter(|e| e.is_write() && e.request_received_timestamp >= since)
-        .filter(|e| of_it(e) && ours(e))
-        .map(|e| {
-            let object = e.object_ref;
-            let code = e.response_status.code;
-            format!(
-                "{} {}/{} {code} by {}",
-                e.verb, object.resource, object.subresource, e.user.username
-            )
-        })
-        .collect()
 }

@@ -23,7 +23,10 @@ async fn b17_b18_delete_from_running_stopped_paused_suspended_leaves_nothing() {
         .await
         .unwrap();
     let paused = shop
-        .create("paused", json!({"power": "Paused"}))
+        .create(
+            "paused",
+            json!({"power": "Paused", "terminationGracePeriodSeconds": 2}),
+        )
         .await
         .unwrap();
     let suspended = shop.create("suspended", json!({})).await.unwrap();

@@ -1,38 +1,63 @@
 //! A guest that ends by itself: restartPolicy, and backing off.
 
 use kilonova_crds::{ConditionStatus::False, condition::types::READY, v1alpha1::PowerState};
+use kilonova_e2e::{
+    Error,
+    cloud::{InstanceHandle, summary},
+    wait::{GENEROUS, wait_for},
+};
 use serde_json::json;
 
 use crate::cloud;
 
 #[tokio::test]
-async fn b63_a_guest_that_powers_off_comes_back_under_always_and_a_loop_backs_off() {
+async fn b63_under_always_a_guest_comes_back_and_one_that_loops_backs_off() {
     let cloud = cloud().await;
     let shop = cloud.tenant("b63always").await.unwrap();
     let web = shop.create("web-1", json!({})).await.unwrap();
+    // User data that never comes to its end runs at each boot.
+    let script = "#!/bin/sh\npoweroff -f\n";
+    let loops = shop
+        .create("loops", json!({"userData": script}))
+        .await
+        .unwrap();
     web.ready("Running").await.unwrap();
     let first = web.boot_id().await.unwrap();
     web.sh("poweroff").await.unwrap();
-    // The first time at once.
-    let second = another_boot(&web, &first).await;
+    another_boot(&web, &first).await;
     web.ready("Running").await.unwrap();
-    // The second time in a row has to wait, and says so.
-    web.sh("poweroff").await.unwrap();
-    let waits = web
+
+    let waits = loops
         .condition(READY, False, "CrashLoopBackOff")
         .await
         .unwrap();
-    let waits = waits.status.unwrap();
-    assert_eq!(waits.power_state, Some(PowerState::Shutoff));
-    another_boot(&web, &second).await;
-    web.ready("Running").await.unwrap();
+    let status = waits.status.clone().unwrap();
+    assert_eq!(status.power_state, Some(PowerState::Shutoff));
+    assert!(summary(&waits).contains("shut itself down again and again"));
+    let boots =
+        || async { Ok::<_, Error>(loops.console().await?.matches("guest: boot_id").count()) };
+    let before = boots().await.unwrap();
+    assert!(before >= 2, "the first time it is started at once");
+    wait_for("it to be started once more", GENEROUS, || async {
+        let now = boots().await.map_err(|e| e.to_string())?;
+        if now > before {
+            Ok(())
+        } else {
+            Err(format!("{now} boots"))
+        }
+    })
+    .await
+    .unwrap();
+    // Declared off, it is no trouble any more.
+    loops.power("Off").await.unwrap();
+    loops.ready("Stopped").await.unwrap();
     shop.close().await.unwrap();
 }
 
 /// Waits until the guest answers from another boot.
-async fn another_boot(web: &kilonova_e2e::cloud::InstanceHandle<'_>, before: &str) -> String {
+async fn another_boot(web: &InstanceHandle<'_>, before: &str) -> String {
     let what = "another boot of the guest";
-    kilonova_e2e::wait::wait_for(what, kilonova_e2e::wait::GENEROUS, || async {
+    wait_for(what, GENEROUS, || async {
         match web.boot_id().await {
             Ok(boot) if boot != before => Ok(boot),
             Ok(_) => Err("the same boot".to_owned()),
@@ -78,7 +103,7 @@ async fn b63_under_on_failure_a_crash_is_restarted_and_a_poweroff_is_not() {
         .unwrap();
     web.ready("Running").await.unwrap();
     let first = web.boot_id().await.unwrap();
-    crate::kill_qemu(&cloud, &web).await;
+    web.kill_qemu().await.unwrap();
     let second = another_boot(&web, &first).await;
     web.ready("Running").await.unwrap();
     assert_ne!(second, first);

@@ -6,10 +6,11 @@ use std::fs;
 use kilonova_crds::{
     ConditionStatus::False,
     condition::types::{IMAGE_READY, READY},
+    v1alpha1::PowerState,
 };
 use kilonova_e2e::{
-    build::GuestImage,
-    cloud::{Cloud, GUEST_IMAGE},
+    build::{self, GuestImage},
+    cloud::{Cloud, GUEST_IMAGE, summary},
     lab::Behaviour,
 };
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ async fn own_image(cloud: &Cloud, name: &str, checksum: Option<&str>) -> OwnImag
     let mut bytes = fs::read(cloud.images().dir().join(GUEST_IMAGE)).unwrap();
     bytes.extend(format!("\0\0\0\0{name}").bytes());
     fs::write(&path, &bytes).unwrap();
-    let sum = kilonova_e2e::build::sha256(&path).unwrap();
+    let sum = build::sha256(&path).unwrap();
     let checksum = checksum.map_or_else(|| format!("sha256:{sum}"), str::to_owned);
     cloud
         .apply(&[cluster_image(name, &cloud.images().url(&file), &checksum)])
@@ -76,7 +77,7 @@ async fn a_stalled_download_delays_no_other_instance_and_goes_on_in_the_end() {
     assert!(
         still
             .power_state
-            .is_none_or(|state| state != kilonova_crds::v1alpha1::PowerState::Running),
+            .is_none_or(|state| state != PowerState::Running),
         "it cannot have started"
     );
     cloud.images().behave(&image.file, Behaviour::Normal);
@@ -103,7 +104,7 @@ async fn an_image_of_another_checksum_is_refused_with_a_reason_and_can_be_delete
         .condition(IMAGE_READY, False, "ImageChecksumMismatch")
         .await
         .unwrap();
-    let text = kilonova_e2e::cloud::summary(&seen);
+    let text = summary(&seen);
     assert!(text.contains(&wrong[7..]), "says what was expected: {text}");
     assert!(web.domain_state().await.is_err(), "nothing was defined");
     web.delete().await.unwrap();
@@ -126,8 +127,8 @@ async fn an_image_that_cannot_be_fetched_says_so_and_recovers_when_it_can() {
         .condition(IMAGE_READY, False, "ImageFailed")
         .await
         .unwrap();
-    let text = kilonova_e2e::cloud::summary(&seen);
-    assert!(text.contains("404"), "{text}");
+    let text = summary(&seen);
+    assert!(text.contains("no such file"), "{text}");
     fs::rename(&aside, &path).unwrap();
     web.ready("Running").await.unwrap();
 
@@ -140,8 +141,8 @@ async fn an_image_that_cannot_be_fetched_says_so_and_recovers_when_it_can() {
         .condition(IMAGE_READY, False, "ImageNotReady")
         .await
         .unwrap();
-    let text = kilonova_e2e::cloud::summary(&seen);
-    assert!(text.contains("404"), "{text}");
+    let text = summary(&seen);
+    assert!(text.contains("no such file"), "{text}");
     assert_eq!(seen.status.unwrap().node_name, None);
     fs::copy(
         cloud.images().dir().join(GUEST_IMAGE),
