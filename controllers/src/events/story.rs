@@ -117,3 +117,77 @@ pub fn rewritten(why: WriteReason) -> Option<Told> {
         action: "Dispatching",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    fn status(conditions: &[(&str, ConditionStatus, &str, &str)]) -> InstanceStatus {
+        let conditions = conditions.iter();
+        InstanceStatus {
+            node_name: Some("node-1".to_owned()),
+            conditions: conditions
+                .map(|(type_, status, reason, message)| Condition {
+                    type_: (*type_).to_owned(),
+                    status: *status,
+                    reason: (*reason).to_owned(),
+                    message: (*message).to_owned(),
+                    last_transition_time: Time(Timestamp::UNIX_EPOCH),
+                    observed_generation: None,
+                })
+                .collect(),
+            ..InstanceStatus::default()
+        }
+    }
+
+    fn reasons(old: &InstanceStatus, new: &InstanceStatus) -> Vec<(String, bool)> {
+        let told = told(Some(old), new);
+        told.into_iter().map(|t| (t.reason, t.warning)).collect()
+    }
+
+    #[test]
+    fn the_way_of_an_instance_is_told_once_and_in_order() {
+        use ConditionStatus::{False, True, Unknown};
+        let waits = status(&[
+            ("Scheduled", False, "NoValidHost", "0/1"),
+            ("Ready", False, "NoValidHost", "0/1"),
+        ]);
+        let bound = status(&[
+            ("Scheduled", True, "Bound", ""),
+            ("Ready", False, "Starting", ""),
+        ]);
+        let runs = status(&[
+            ("Scheduled", True, "Bound", ""),
+            ("Ready", True, "Running", ""),
+        ]);
+        let lost = status(&[
+            ("Scheduled", True, "Bound", ""),
+            ("Ready", Unknown, "NodeUnreachable", "m"),
+        ]);
+        let fails = status(&[
+            ("Scheduled", True, "Bound", ""),
+            ("Ready", False, "DiskMissing", "m"),
+        ]);
+        let way = [
+            (InstanceStatus::default(), waits, "NoValidHost", true),
+            (bound.clone(), runs.clone(), "Started", false),
+            (runs.clone(), lost.clone(), "NodeUnreachable", true),
+            (lost, runs.clone(), "NodeAnswers", false),
+            (runs.clone(), fails, "DiskMissing", true),
+            (InstanceStatus::default(), bound, "Scheduled", false),
+        ];
+        for (old, new, reason, warning) in way {
+            assert_eq!(reasons(&old, &new), [(reason.to_owned(), warning)]);
+            assert!(reasons(&new, &new).is_empty(), "{reason} is told twice");
+        }
+    }
+
+    #[test]
+    fn why_it_waits_is_told_anew_when_it_changes() {
+        let waits = |message| status(&[("Scheduled", ConditionStatus::False, "X", message)]);
+        assert_eq!(reasons(&waits("a"), &waits("b")).len(), 1);
+        assert!(reasons(&waits("a"), &waits("a")).is_empty());
+    }
+}

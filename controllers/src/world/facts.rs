@@ -261,8 +261,20 @@ impl World {
         Some((network, status, in_use))
     }
 
-    /// Gives back what was decided for an Instance and was not written.
-    pub fn undo_binding(&mut self, instance_uid: &str) -> Vec<Work> {
+    /// From now on nobody knows whether what was decided for the Instance is written.
+    pub fn doubt(&mut self, instance: &Instance) {
+        let key = ObjectKey::of(&instance.metadata);
+        self.doubts.insert(uid(&instance.metadata).to_owned(), key);
+    }
+
+    /// The Instance, where nobody knows whether what was decided for it is written.
+    pub fn doubted(&self, instance_uid: &str) -> Option<ObjectKey> {
+        self.doubts.get(instance_uid).cloned()
+    }
+
+    /// The Instance was read, or the answer is here: what was decided is in it, or is given back.
+    pub fn resolved(&mut self, instance_uid: &str) -> Vec<Work> {
+        self.doubts.remove(instance_uid);
         let keys = self.cluster.undo(instance_uid);
         let mut work = Vec::new();
         self.wake(&keys, &mut work);

@@ -10,7 +10,10 @@ mod facts;
 mod images;
 mod inputs;
 mod kinds;
+mod live;
 mod nodes;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub use facts::{Next, Now};
@@ -80,6 +83,8 @@ pub struct World {
     /// Instances that were there without a binding when we took over, and that may have a domain
     /// somewhere, until every live node has reported its orphans.
     unsettled: HashSet<String>,
+    /// Instances whose binding may have been written, by uid.
+    doubts: HashMap<String, ObjectKey>,
     /// When an Instance without a binding was first seen.
     first_seen: HashMap<String, Instant>,
     /// Segments that a Domain is about to name.
@@ -118,6 +123,7 @@ impl World {
             ensured: HashSet::new(),
             in_use_since: HashMap::new(),
             unsettled: HashSet::new(),
+            doubts: HashMap::new(),
             first_seen: HashMap::new(),
             pins: HashMap::new(),
             live: false,

@@ -6,7 +6,6 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kilonova_controllers_core::host_state::out_of_service;
 use kilonova_controllers_core::hypervisors;
-use kilonova_controllers_core::key::ObjectKey;
 use kilonova_controllers_core::lifecycle::NodeFacts;
 use kilonova_crds::condition::{self, types};
 use kilonova_crds::names::{
@@ -50,8 +49,8 @@ impl World {
         let namespace = self.namespaces.get("", &names::node_namespace(node));
         NodeFacts {
             ready,
-            // While its agent answers, a Hypervisor that is gone is only about to be made again.
-            declared_gone: tainted || (deleted && !ready),
+            // While its agent answers, the node is not gone, whatever is said of it.
+            declared_gone: !ready && (tainted || deleted),
             namespace: namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_none()),
         }
     }
@@ -235,25 +234,10 @@ impl World {
         self.settle(now, work);
     }
 
-    fn lease_seen(&mut self, node: &str, lease: &Lease, now: Instant) {
+    pub(super) fn lease_seen(&mut self, node: &str, lease: &Lease, now: Instant) {
         let renewal = lease.spec.as_ref().and_then(|s| s.renew_time.as_ref());
         let renewal = renewal.map_or_else(String::new, |time| time.0.to_string());
         self.health.seen(node, renewal, now);
-    }
-
-    /// Once every live node has renewed its Lease under our eyes it has reported its orphans, and
-    /// nobody has to wait for that any more.
-    pub fn settle(&mut self, now: Instant, work: &mut Vec<Work>) {
-        if self.unsettled.is_empty() {
-            return;
-        }
-        let unreported = self.hypervisors.iter().any(|hypervisor| {
-            let node = hypervisor.name_any();
-            self.health.fresh(&node, now) && !self.health.renewed(&node)
-        });
-        if !unreported {
-            work.extend(self.unsettled.drain().map(Work::Instance));
-        }
     }
 
     pub(super) fn namespace_changed(
@@ -266,7 +250,7 @@ impl World {
         };
         let name = object.name_any();
         if let Some(node) = node_of_meta(object) {
-            self.read_namespace(&node, &name);
+            self.read_namespace(&node, &name, work);
             let there = |o: &Option<Arc<NamespaceMeta>>| {
                 o.as_ref()
                     .is_some_and(|o| o.metadata.deletion_timestamp.is_none())
@@ -282,66 +266,9 @@ impl World {
             work.extend(waiting.filter_map(|i| i.uid().map(Work::Instance)));
         }
     }
-
-    /// Takes in what came before its namespace was known to be a node's.
-    fn read_namespace(&mut self, node: &str, namespace: &str) {
-        if let Some(lease) = self.leases.get(namespace, AGENT_LEASE).cloned() {
-            self.lease_seen(node, &lease, Instant::now());
-        }
-        if self.live {
-            for domain in self.domains.within(namespace) {
-                let _ = self.cluster.observe_domain(node, domain);
-            }
-        }
-    }
-
-    /// Every kind was listed: builds the ledgers, and says what to look at. From now on changes are
-    /// taken in as they come.
-    pub fn go_live(&mut self, now: Instant) -> Vec<Work> {
-        self.live = true;
-        let mut work = Vec::new();
-        for network in self.networks.iter() {
-            let _ = self.cluster.observe_network(network);
-            work.push(Work::Network(ObjectKey::of(&network.metadata)));
-        }
-        for instance in self.instances.iter() {
-            let _ = self.cluster.observe_instance(instance);
-            let status = instance.status.as_ref();
-            if let Some(uid) = instance.uid() {
-                if status.is_none_or(|s| s.node_name.is_none()) {
-                    self.unsettled.insert(uid.clone());
-                }
-                work.push(Work::Instance(uid));
-            }
-        }
-        let node_namespaces: Vec<(String, String)> = self
-            .namespaces
-            .iter()
-            .filter_map(|n| Some((node_of_meta(n)?, n.name_any())))
-            .collect();
-        for (node, namespace) in &node_namespaces {
-            self.read_namespace(node, namespace);
-        }
-        let hypervisors = self.hypervisors.iter().map(|h| h.name_any());
-        let nodes: BTreeSet<String> = hypervisors
-            .chain(node_namespaces.into_iter().map(|(node, _)| node))
-            .collect();
-        for node in nodes {
-            self.told_fresh.remove(&node);
-            self.refresh_health(&node, now, &mut work);
-        }
-        for uid in self.domain_places.keys() {
-            work.push(Work::Instance(uid.clone()));
-        }
-        for segment in self.segments.iter() {
-            work.push(Work::Segment(ObjectKey::of(&segment.metadata)));
-        }
-        self.settle(now, &mut work);
-        work
-    }
 }
 
-fn node_of_meta(namespace: &NamespaceMeta) -> Option<String> {
+pub(super) fn node_of_meta(namespace: &NamespaceMeta) -> Option<String> {
     namespace.labels().get(NODE_NAMESPACE_LABEL)?;
     let node = namespace.annotations().get(NODE_ANNOTATION)?;
     // Whose namespace it is must be said twice: by the annotation and by its name.
