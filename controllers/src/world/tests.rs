@@ -1,5 +1,9 @@
 //! The world as changes make it, whatever their order.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use super::*;
 use kilonova_controllers_core::images::Header;
@@ -23,7 +27,7 @@ fn object<T: Cached>(namespace: &str, name: &str, version: u64, more: Value) -> 
     for (key, value) in more {
         match (key.as_str(), value) {
             ("metadata", Value::Object(metadata)) => {
-                object["metadata"].as_object_mut().unwrap().extend(metadata)
+                object["metadata"].as_object_mut().unwrap().extend(metadata);
             }
             (_, value) => {
                 object.insert(key, value);

@@ -8,9 +8,11 @@ use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-/// Successful writes to our groups of objects with one of these names.
+/// Successful writes to objects of ours with one of these names, in order.
 fn writes(objects: &[&str]) -> Vec<String> {
-    let audit = lab().audit().unwrap();
+    let mut audit = lab().audit().unwrap();
+    // We may be done before the API server has told that kubectl is.
+    audit.sort_by_key(|event| event.request_received_timestamp);
     let ours = audit.iter().filter(|event| {
         let object = &event.object_ref;
         event.is_write() && event.succeeded() && objects.contains(&object.name.as_str())
