@@ -7,7 +7,7 @@ TOOLS := .kilonova/cache/tools
 # Labs side by side in the end-to-end tests: each is a control plane and its guests.
 E2E_THREADS ?= 2
 
-.PHONY: help preflight setup build up down demo test lint unit e2e bench crds
+.PHONY: help preflight setup build up down demo test lint unit e2e lifecycle bench crds
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -45,8 +45,11 @@ unit: ## tests that need nothing but cargo
 	cargo test --quiet --workspace --exclude kilonova-e2e
 	cargo test --quiet -p kilonova-e2e --lib --bins
 
-e2e: build ## tests on real parts (root); one of them: make e2e TEST=name
-	cargo test -p kilonova-e2e --test '*' -- --test-threads=$(E2E_THREADS) $(TEST)
+e2e: ## tests on a real control plane and on the lab itself (root); one of them: make e2e TEST=name
+	cargo test -p kilonova-e2e --test 'api_*' --test lab -- --test-threads=$(E2E_THREADS) $(TEST)
+
+lifecycle: build ## tests of instances with real guests (root, some minutes); not part of `make test` yet
+	cargo test -p kilonova-e2e --test lifecycle -- --test-threads=$(E2E_THREADS) $(TEST)
 
 bench: ## measurements, as ratios in one run
 	cargo bench --workspace
