@@ -90,7 +90,10 @@ mod tests {
         let of = |path: &PathBuf| inputs(dir.path(), std::slice::from_ref(path), &["v1"]).unwrap();
         assert_ne!(of(&a), of(&b));
         assert_eq!(of(&a), of(&a));
-        assert_ne!(of(&a), inputs(dir.path(), &[a.clone()], &["v2"]).unwrap());
+        assert_ne!(
+            of(&a),
+            inputs(dir.path(), std::slice::from_ref(&a), &["v2"]).unwrap()
+        );
     }
 
     #[test]
