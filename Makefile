@@ -42,13 +42,15 @@ lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	@test -z "$$(gofmt -l e2e/control-plane)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane; exit 1; }
 
 unit: ## tests that need nothing but cargo
-	cargo test --quiet --workspace --exclude kilonova-e2e
+	cargo test --quiet --workspace --exclude kilonova-e2e --exclude kilonova-controllers
+	cargo test --quiet -p kilonova-controllers --bins
 	cargo test --quiet -p kilonova-e2e --lib --bins
 
 e2e: ## tests on a real control plane and on the lab itself (root); one of them: make e2e TEST=name
 	cargo test -p kilonova-e2e --test 'api_*' --test lab -- --test-threads=$(E2E_THREADS) $(TEST)
 
-lifecycle: build ## tests of instances with real guests (root, some minutes); not part of `make test` yet
+lifecycle: build ## tests of the controllers' whole way, and with real guests (root, some minutes); not in `make test` yet
+	cargo test -p kilonova-controllers --test way
 	cargo test -p kilonova-e2e --test lifecycle -- --test-threads=$(E2E_THREADS) $(TEST)
 
 bench: ## measurements, as ratios in one run
