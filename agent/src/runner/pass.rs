@@ -91,43 +91,32 @@ impl Runner {
         }
         if plan.again {
             memory.restarts.tried(self.now());
-            let told = Progress::Underway(report::starting_again(&sight.observed));
-            self.report(&desired, &sight.observed, &told).await;
         }
         let job = Job {
             uuid,
             domain: Some(domain),
             attachments: &sight.attachments,
         };
-        let quiet = memory.told_failure;
-        let worked = self
-            .work(&job, &plan, &desired, &sight.observed, quiet)
-            .await;
+        let worked = self.work(&job, &plan, &desired, &sight.observed).await;
         memory.acted = Instant::now();
         match worked {
-            Ok(()) => {
-                memory.told_failure = false;
-                Ok(Next::Now)
-            }
-            Err((_, StepError::Changed)) => Ok(Next::Now),
+            Ok(()) | Err((_, StepError::Changed)) => Ok(Next::Now),
             Err((step, error)) => Ok(self.failed(&desired, &step, &error, memory).await),
         }
     }
 
-    /// Carries a plan out; people are told when it takes its time. `quiet`: they were told of a
-    /// failure, and that is so until a plan succeeds.
+    /// Carries a plan out; people are told when it takes its time.
     async fn work(
         &self,
         job: &Job<'_>,
         plan: &Plan,
         desired: &Desired,
         observed: &Observed,
-        quiet: bool,
     ) -> Result<(), (Step, StepError)> {
         let current = Mutex::new(None);
         let steps = async {
             for step in &plan.steps {
-                *current.lock() = Some(step);
+                *current.lock() = Some(underway(step));
                 let done = self.step(job, step).await;
                 done.map_err(|error| (step.clone(), error))?;
             }
@@ -138,10 +127,9 @@ impl Runner {
         loop {
             tokio::select! {
                 done = &mut steps => return done,
-                _ = tell.tick(), if !quiet => {
-                    let step = *current.lock();
-                    if let Some(step) = step {
-                        let trouble = underway(step, self.fetched_percent(step));
+                _ = tell.tick() => {
+                    let trouble = current.lock().clone();
+                    if let Some(trouble) = trouble {
                         self.report(desired, observed, &Progress::Underway(trouble)).await;
                     }
                 }
@@ -159,7 +147,6 @@ impl Runner {
         memory: &mut Memory,
     ) -> Next {
         memory.failures.reset();
-        memory.told_failure = false;
         if !sight.observed.active()
             && let Err(error) = self.leave_segments(&desired.spec.uuid).await
         {
@@ -207,7 +194,6 @@ impl Runner {
             "step failed"
         );
         if !error.passing() {
-            memory.told_failure = true;
             self.tell_failure(desired, error.trouble(step)).await;
         }
         self.later(memory)
