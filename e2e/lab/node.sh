@@ -39,7 +39,7 @@ cgroup_controllers = [ ]
 namespaces = [ ]
 stdio_handler = "logd"
 EOF
-printf 'max_size = 2097152\nmax_backups = 3\n' > /etc/libvirt/virtlogd.conf
+printf 'max_size = 65536\nmax_backups = 3\n' > /etc/libvirt/virtlogd.conf
 cat > /etc/libvirt/libvirtd.conf << EOF
 auth_unix_ro = "none"
 auth_unix_rw = "none"

@@ -21,7 +21,7 @@ for netns in $(ip netns list | cut -d' ' -f1); do
   look "$netns" ip netns exec "$netns"
 done
 find /var/lib/kilonova /run/kilonova /etc/libvirt /var/lib/libvirt /run/libvirt -mindepth 1 2>/dev/null \
-  | grep -v -e '^/var/lib/kilonova/images/' -e '/libvirt/qemu/dbus' -e '/libvirt/.*\.pid$' | sed 's/^/file /'
+  | grep -v -e '^/var/lib/kilonova/images/' -e '/libvirt/qemu/dbus' -e '/libvirt/.*\.pid$' -e '^/run/kilonova/segments$' | sed 's/^/file /'
 inode=$(readlink /proc/self/ns/mnt)
 for process in /proc/[0-9]*; do
   [ "$(readlink "$process/ns/mnt" 2>/dev/null)" = "$inode" ] || continue
