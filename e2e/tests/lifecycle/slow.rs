@@ -142,7 +142,7 @@ async fn an_image_that_cannot_be_fetched_says_so_and_recovers_when_it_can() {
         .await
         .unwrap();
     let text = summary(&seen);
-    assert!(text.contains("no such file"), "{text}");
+    assert!(text.contains("404"), "{text}");
     assert_eq!(seen.status.unwrap().node_name, None);
     fs::copy(
         cloud.images().dir().join(GUEST_IMAGE),

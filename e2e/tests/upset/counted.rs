@@ -1,8 +1,8 @@
 //! What is counted: writes, and what is left on a node.
 
-use kilonova_crds::names;
+use kilonova_crds::{ConditionStatus::False, condition::types::SCHEDULED, names};
 use kilonova_e2e::{
-    cloud::{Cloud, InstanceHandle, inventory},
+    cloud::{Cloud, InstanceHandle, inventory, summary},
     lab::{AuditEvent, LabOptions},
     wait::{GENEROUS, wait_for},
 };
@@ -137,6 +137,39 @@ async fn b18_of_the_last_instance_nothing_is_left_on_the_node() {
     let left = inventory(node).await.unwrap();
     let differences: Vec<_> = left.symmetric_difference(&empty).collect();
     assert!(differences.is_empty(), "{differences:#?}");
+    shop.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn b18_b33_deletion_frees_the_capacity_that_another_waits_for() {
+    let (_alone, cloud) = cloud().await;
+    let shop = cloud.tenant("b18capacity").await.unwrap();
+    let hypervisor = cloud
+        .hypervisor("node-1", "capacity", |h| {
+            h.status.as_ref().is_some_and(|s| s.capacity.is_some())
+        })
+        .await
+        .unwrap();
+    let cores = hypervisor.status.unwrap().capacity.unwrap().vcpus;
+    // Nova's overcommit: 4 vCPUs a core. So this takes all of the node.
+    let whole = json!({
+        "apiVersion": "kilonova.dev/v1alpha1", "kind": "Flavor", "metadata": {"name": "whole"},
+        "spec": {"vcpus": cores * 4, "memory": "128Mi", "disk": "256Mi"},
+    });
+    cloud.apply(&[whole]).await.unwrap();
+    let spec = json!({"flavor": "whole", "power": "Off"});
+    let first = shop.create("first", spec.clone()).await.unwrap();
+    first.ready("Stopped").await.unwrap();
+    let second = shop.create("second", spec).await.unwrap();
+    let waits = second
+        .condition(SCHEDULED, False, "NoValidHost")
+        .await
+        .unwrap();
+    let text = summary(&waits);
+    assert!(text.contains("0/1 hypervisors: 1 too few vcpus"), "{text}");
+    first.delete().await.unwrap();
+    first.gone().await.unwrap();
+    second.ready("Stopped").await.unwrap();
     shop.close().await.unwrap();
 }
 
