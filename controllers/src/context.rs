@@ -83,6 +83,10 @@ pub struct WorldSink {
 }
 
 impl<K: Cached> Sink<K> for WorldSink {
+    fn trim(&self, object: &mut K) {
+        object.trim();
+    }
+
     fn replaced(&self, list: Vec<K>, version: u64) -> Result<(), WentBack> {
         let work = self.context.world.lock().replaced(list, version)?;
         self.context.enqueue(work);

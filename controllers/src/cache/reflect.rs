@@ -27,6 +27,8 @@ const GONE: u16 = 410;
 
 /// Who takes the objects in.
 pub trait Sink<K>: Send + Sync {
+    /// Drops what is not looked at; each page of a list goes through this as it comes.
+    fn trim(&self, object: &mut K);
     /// A whole list, complete at that resourceVersion.
     ///
     /// # Errors
@@ -76,7 +78,7 @@ where
 {
     let mut delay = RETRY.0;
     loop {
-        match list(&api, &scope).await {
+        match list(&api, &scope, &sink).await {
             Ok((objects, version)) => {
                 let number = version.parse().unwrap_or(0);
                 if let Err(back) = sink.replaced(objects, number) {
@@ -95,7 +97,7 @@ where
     }
 }
 
-async fn list<K>(api: &Api<K>, scope: &Scope) -> kube::Result<(Vec<K>, String)>
+async fn list<K>(api: &Api<K>, scope: &Scope, sink: &impl Sink<K>) -> kube::Result<(Vec<K>, String)>
 where
     K: Clone + DeserializeOwned + Debug,
 {
@@ -107,8 +109,11 @@ where
     let mut objects = Vec::new();
     loop {
         let ObjectList {
-            metadata, items, ..
+            metadata,
+            mut items,
+            ..
         } = api.list(&params).await?;
+        items.iter_mut().for_each(|object| sink.trim(object));
         objects.extend(items);
         let ListMeta {
             continue_,

@@ -4,6 +4,7 @@ use super::{Work, World};
 use crate::cache::store::{Change, Store};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kilonova_crds::{
     ClusterImage, Domain, Flavor, Hypervisor, Image, Instance, KeyPair, Network, NetworkClass,
     Segment,
@@ -28,7 +29,7 @@ pub trait Cached:
 
     /// Drops what nobody here looks at.
     fn trim(&mut self) {
-        self.meta_mut().managed_fields = None;
+        trim_metadata(self.meta_mut());
     }
 
     /// Takes a change in: indexes, ledgers, and what must be looked at because of it.
@@ -63,7 +64,7 @@ macro_rules! cached {
             $changed(world, change, work);
         }
         $(fn trim(&mut self) {
-            self.meta_mut().managed_fields = None;
+            trim_metadata(self.meta_mut());
             $trim(self);
         })?
     };
@@ -87,6 +88,17 @@ cached!(Segment, segments, namespaced, World::segment_changed);
 cached!(Node, nodes, cluster, World::node_changed, without_status);
 cached!(Lease, leases, namespaced, World::lease_changed);
 cached!(NamespaceMeta, namespaces, cluster, World::namespace_changed);
+
+/// What `kubectl apply` leaves for itself: the whole object once more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Who wrote which field is most of a small object.
+fn trim_metadata(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
 
 /// A Node's status is large (the images that it holds) and nothing here reads it.
 fn without_status(node: &mut Node) {

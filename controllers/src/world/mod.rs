@@ -155,16 +155,15 @@ impl World {
         self.take_in(change)
     }
 
-    /// The watch listed a kind.
+    /// The watch listed a kind; each object is trimmed.
     ///
     /// # Errors
     /// When the server has gone back in time.
     pub fn replaced<K: Cached>(
         &mut self,
-        mut list: Vec<K>,
+        list: Vec<K>,
         version: u64,
     ) -> Result<Vec<Work>, WentBack> {
-        list.iter_mut().for_each(Cached::trim);
         let changes = K::store(self).replaced(list, version)?;
         let mut work = Vec::new();
         for change in changes {
