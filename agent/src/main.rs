@@ -29,6 +29,8 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Files are read on these: more of them at once is no faster, and each has a stack.
+        .max_blocking_threads(16)
         .enable_all()
         .build();
     let result = match runtime {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 /// How often libvirt, or the API server, is tried again at the start.
@@ -162,8 +162,7 @@ async fn keep(world: &World, node: Arc<Node>, runner: &Arc<Runner>) {
         }
     }
     runner.open_gate().await;
-    let begin = async {
-        look_at_all(runner).await;
+    let told = async {
         // Its orphans are reported before the Lease says that this agent lives.
         node.report_until_taken(runner).await;
         let reported = Arc::clone(&node).keep_reported(Arc::clone(runner));
@@ -171,20 +170,25 @@ async fn keep(world: &World, node: Arc<Node>, runner: &Arc<Runner>) {
         tokio::join!(reported, alive);
     };
     tokio::join!(
-        begin,
-        resync(runner),
+        told,
+        keep_looking(runner),
         listen(runner),
         runner.tend_segments()
     );
 }
 
-async fn resync(runner: &Arc<Runner>) {
-    let mut tick = interval(RESYNC);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick.tick().await;
+/// Looks at everything at once, whenever it is asked for, and from time to time.
+async fn keep_looking(runner: &Arc<Runner>) {
     loop {
-        tick.tick().await;
-        look_at_all(runner).await;
+        let pause = match runner.wake_all().await {
+            Ok(()) => RESYNC,
+            Err(error) => {
+                warn!(error = chain(&error), "cannot look at everything");
+                RETRY
+            }
+        };
+        // Which of the two it was makes no difference.
+        let _ = timeout(pause, runner.look_due()).await;
     }
 }
 
@@ -194,17 +198,11 @@ async fn listen(runner: &Arc<Runner>) {
         match event {
             Event::Domain { uuid, .. } => runner.wake(&uuid),
             Event::Reconnected => {
-                look_at_all(runner).await;
+                runner.look();
                 runner.census();
             }
             Event::Disconnected => runner.census(),
         }
-    }
-}
-
-async fn look_at_all(runner: &Arc<Runner>) {
-    if let Err(error) = runner.wake_all().await {
-        warn!(error = chain(&error), "cannot look at everything");
     }
 }
 

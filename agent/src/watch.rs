@@ -20,10 +20,8 @@ pub async fn domains(client: Client, namespace: &str, world: Arc<World>, runner:
         Event::Init => list = Vec::new(),
         Event::InitApply(domain) => list.push(domain),
         Event::InitDone => {
-            let touched = world.listed_domains(std::mem::take(&mut list));
-            for uuid in &touched {
-                runner.wake(uuid);
-            }
+            world.listed_domains(std::mem::take(&mut list));
+            runner.look();
             runner.census();
         }
         Event::Apply(domain) => {
@@ -48,10 +46,8 @@ pub async fn segments(client: Client, namespace: &str, world: Arc<World>, runner
         Event::Init => list = Vec::new(),
         Event::InitApply(segment) => list.push(segment),
         Event::InitDone => {
-            let touched = world.listed_segments(std::mem::take(&mut list));
-            for uuid in &touched {
-                runner.wake(uuid);
-            }
+            world.listed_segments(std::mem::take(&mut list));
+            runner.look();
         }
         Event::Apply(segment) => {
             let name = segment.name_any();

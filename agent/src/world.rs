@@ -104,17 +104,13 @@ impl World {
         uuid
     }
 
-    /// All Domains, listed. Gives the UUIDs of those that are, or were, there.
-    pub fn listed_domains(&self, list: Vec<Domain>) -> BTreeSet<String> {
+    /// All Domains, listed.
+    pub fn listed_domains(&self, list: Vec<Domain>) {
         self.change(|known| {
             let by_uuid = |domain: Domain| (domain.spec.uuid.clone(), Arc::new(domain));
-            let new: BTreeMap<_, _> = list.into_iter().map(by_uuid).collect();
-            let old = std::mem::replace(&mut known.domains, new);
+            known.domains = list.into_iter().map(by_uuid).collect();
             known.domains_listed = true;
-            old.into_keys()
-                .chain(known.domains.keys().cloned())
-                .collect()
-        })
+        });
     }
 
     /// A Segment was seen. Gives the UUIDs of the Domains with ports in it.
@@ -131,18 +127,13 @@ impl World {
         self.change(|known| known.segments.remove(&segment.name_any()));
     }
 
-    /// All Segments, listed. Gives the UUIDs of all Domains with ports.
-    pub fn listed_segments(&self, list: Vec<Segment>) -> BTreeSet<String> {
+    /// All Segments, listed.
+    pub fn listed_segments(&self, list: Vec<Segment>) {
         self.change(|known| {
             let by_name = |segment: Segment| (segment.name_any(), Arc::new(segment));
             known.segments = list.into_iter().map(by_name).collect();
             known.segments_listed = true;
-            let plugged = known
-                .domains
-                .iter()
-                .filter(|(_, d)| !d.spec.ports.is_empty());
-            plugged.map(|(uuid, _)| uuid.clone()).collect()
-        })
+        });
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
@@ -163,4 +154,87 @@ fn of_segment(known: &Known, segment: &str) -> BTreeSet<String> {
 fn version(domain: &Domain) -> u64 {
     let version = domain.metadata.resource_version.as_deref();
     version.and_then(|v| v.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kilonova_crds::node::{
+        Disposition, DomainGuest, DomainImage, DomainInstance, DomainSpec, RootDisk,
+    };
+    use kilonova_crds::v1alpha1::{ImageFormat, Power, RestartPolicy};
+
+    const UUID: &str = "6f1c0a52-9d1e-4b57-8a53-0d8e35bfb0c1";
+
+    fn domain(uid: &str, version: u64) -> Domain {
+        let spec = DomainSpec {
+            instance: DomainInstance {
+                namespace: "shop".to_owned(),
+                namespace_uid: "n1".to_owned(),
+                name: "web-1".to_owned(),
+                uid: UUID.to_owned(),
+            },
+            uuid: UUID.to_owned(),
+            vcpus: 1,
+            memory: "1Gi".into(),
+            disk: "2Gi".into(),
+            image: DomainImage {
+                url: "http://images.example/x".to_owned(),
+                checksum: "sha256:00".to_owned(),
+                format: ImageFormat::Qcow2,
+                virtual_size: "1Gi".into(),
+            },
+            root_disk: RootDisk::Create,
+            ports: Vec::new(),
+            guest: DomainGuest {
+                hostname: "web-1".to_owned(),
+                public_keys: Vec::new(),
+                user_data: None,
+            },
+            power: Power::On,
+            restart_policy: RestartPolicy::Always,
+            termination_grace_period_seconds: 30,
+            disposition: Disposition::Run,
+            forfeited: false,
+        };
+        let mut domain = Domain::new(UUID, spec);
+        domain.metadata.uid = Some(uid.to_owned());
+        domain.metadata.resource_version = Some(version.to_string());
+        domain
+    }
+
+    fn known(world: &World) -> Option<u64> {
+        world.domain(UUID).map(|domain| version(&domain))
+    }
+
+    #[test]
+    fn what_the_watch_tells_late_does_not_undo_what_a_write_told() {
+        let world = World::default();
+        world.saw_domain(domain("a", 9));
+        world.saw_domain(domain("a", 8));
+        assert_eq!(known(&world), Some(9));
+        world.saw_domain(domain("a", 10));
+        assert_eq!(known(&world), Some(10), "numbers, not texts");
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_object_is_not_that_of_its_successor() {
+        let world = World::default();
+        world.saw_domain(domain("b", 20));
+        world.lost_domain(&domain("a", 10));
+        assert_eq!(known(&world), Some(20));
+        world.lost_domain(&domain("b", 21));
+        assert_eq!(known(&world), None);
+    }
+
+    #[test]
+    fn nothing_is_known_before_both_kinds_were_listed() {
+        let world = World::default();
+        world.listed_domains(vec![domain("a", 1)]);
+        assert!(!world.listed());
+        world.listed_segments(Vec::new());
+        assert!(world.listed());
+        world.listed_domains(Vec::new());
+        assert_eq!(known(&world), None, "a list says all there is");
+    }
 }

@@ -62,6 +62,7 @@ pub struct Runner {
     tasks: Mutex<HashMap<String, Arc<Bell>>>,
     began: Instant,
     census: Notify,
+    look: Notify,
     /// UUIDs of the orphans that the last report named.
     orphans: Mutex<BTreeSet<String>>,
     tending: Tending,
@@ -144,6 +145,7 @@ impl Runner {
             tasks: Mutex::default(),
             began: Instant::now(),
             census: Notify::new(),
+            look: Notify::new(),
             orphans: Mutex::default(),
             tending: Tending::default(),
             gate: watch::Sender::new(false),
@@ -207,6 +209,16 @@ impl Runner {
     pub async fn open_gate(&self) {
         self.cut_off_forfeited().await;
         self.gate.send_replace(true);
+    }
+
+    /// Anything may have changed: everything is to be looked at, soon.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Waits until everything is to be looked at.
+    pub async fn look_due(&self) {
+        self.look.notified().await;
     }
 
     /// What the node reports of itself may have changed.

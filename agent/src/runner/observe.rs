@@ -55,7 +55,7 @@ pub struct Sight {
 
 impl Runner {
     /// Looks at one instance. `spec` and `segments` are what is asked for, or remembered.
-    pub(super) async fn look(
+    pub(super) async fn observe(
         &self,
         uuid: &str,
         spec: Option<(&DomainSpec, &[SegmentSpec])>,

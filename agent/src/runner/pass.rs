@@ -77,7 +77,7 @@ impl Runner {
         }
         let wait = memory.restarts.wait(self.now());
         let of = Some((&desired.spec, &desired.segments[..]));
-        let sight = self.look(uuid, of, wait, snapshot).await?;
+        let sight = self.observe(uuid, of, wait, snapshot).await?;
         let plan = plan::plan(&parts.settings, &desired, &sight.observed);
         if plan.steps.is_empty() {
             return Ok(self
@@ -202,7 +202,7 @@ impl Runner {
     /// Tells of a failure, with what is there after it.
     async fn tell_failure(&self, desired: &Desired, trouble: Trouble) {
         let of = Some((&desired.spec, &desired.segments[..]));
-        match self.look(&desired.spec.uuid, of, None, None).await {
+        match self.observe(&desired.spec.uuid, of, None, None).await {
             Ok(sight) => {
                 let progress = Progress::Failed(trouble);
                 self.report(desired, &sight.observed, &progress).await;
@@ -257,7 +257,7 @@ impl Runner {
         memory: &mut Memory,
         snapshot: Option<&Snapshot>,
     ) -> Result<Next, ObserveError> {
-        let sight = self.look(uuid, None, None, snapshot).await?;
+        let sight = self.observe(uuid, None, None, snapshot).await?;
         let observed = &sight.observed;
         let own = &self.parts().settings.cluster_id;
         let Some(record) = observed.record().filter(|r| r.owner.cluster_id == *own) else {
@@ -318,7 +318,7 @@ impl Runner {
         let (cluster, paths) = (&parts.settings.cluster_id, self.paths(uuid)?);
         let desired = Desired::new(cluster, domain, &parts.world.segments_of(domain), paths);
         let of = Some((&desired.spec, &desired.segments[..]));
-        let sight = self.look(uuid, of, None, None).await?;
+        let sight = self.observe(uuid, of, None, None).await?;
         let job = Job {
             uuid,
             domain: Some(domain),
