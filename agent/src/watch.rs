@@ -6,7 +6,9 @@ use futures::{Stream, StreamExt};
 use kilonova_crds::{Domain, Segment};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 use tracing::warn;
@@ -14,7 +16,7 @@ use tracing::warn;
 /// Watches Domains, and wakes the instances that changed.
 pub async fn domains(client: Client, namespace: &str, world: Arc<World>, runner: Arc<Runner>) {
     let api: Api<Domain> = Api::namespaced(client, namespace);
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = watch(api);
     let mut list = Vec::new();
     follow("Domain", events, |event| match event {
         Event::Init => list = Vec::new(),
@@ -40,7 +42,7 @@ pub async fn domains(client: Client, namespace: &str, world: Arc<World>, runner:
 /// Watches Segments, and wakes the instances with ports in them.
 pub async fn segments(client: Client, namespace: &str, world: Arc<World>, runner: Arc<Runner>) {
     let api: Api<Segment> = Api::namespaced(client, namespace);
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = watch(api);
     let mut list = Vec::new();
     follow("Segment", events, |event| match event {
         Event::Init => list = Vec::new(),
@@ -60,6 +62,17 @@ pub async fn segments(client: Client, namespace: &str, world: Arc<World>, runner
         Event::Delete(segment) => world.lost_segment(&segment),
     })
     .await;
+}
+
+/// What is there, and what changes. Who manages which field is not kept: it is the larger part of
+/// an object.
+fn watch<K>(api: Api<K>) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| object.meta_mut().managed_fields = None)
 }
 
 async fn follow<K>(

@@ -75,7 +75,8 @@ impl World {
     }
 
     /// A Domain was seen; what is older than what is known is not looked at.
-    pub fn saw_domain(&self, domain: Domain) -> String {
+    pub fn saw_domain(&self, mut domain: Domain) -> String {
+        domain.metadata.managed_fields = None;
         let uuid = domain.spec.uuid.clone();
         self.change(|known| {
             let newer = known

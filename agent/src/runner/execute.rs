@@ -6,7 +6,7 @@ use kilonova_agent_core::desired::Attachment;
 use kilonova_agent_core::network::{LinkName, Netns, PortDesired};
 use kilonova_agent_core::power::active;
 use kilonova_agent_core::steps::Step;
-use kilonova_agent_libvirt::Event;
+use kilonova_agent_libvirt::{Error, Event};
 use kilonova_agent_storage::{CachedImage, ImageError, ImageRequest};
 use kilonova_crds::Domain;
 use kilonova_crds::node::{Disposition, DomainImage};
@@ -26,6 +26,11 @@ const PRESS_AGAIN: Duration = Duration::from_secs(10);
 const SECOND_THOUGHTS: Duration = Duration::from_secs(30);
 /// How often it is looked whether an image is on its way, for another instance.
 const LOOK_FOR_DOWNLOAD: Duration = Duration::from_millis(100);
+
+/// How long an earlier call on a domain is waited for, and how often it is looked whether it came
+/// back.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the steps are for.
 pub struct Job<'a> {
@@ -90,7 +95,7 @@ impl Runner {
             Step::Pause => libvirt.pause(uuid).await?,
             Step::Save => libvirt.managed_save(uuid).await?,
             Step::Shutdown { grace_seconds } => self.shutdown(job, *grace_seconds).await?,
-            Step::Destroy => libvirt.destroy(uuid).await?,
+            Step::Destroy => self.destroy(uuid).await?,
             Step::Discard => libvirt.managed_save_remove(uuid).await?,
             Step::Unplug { tap, segment } => self.unplug(tap, segment.as_ref()).await?,
             Step::LeaveSegment(netns) => {
@@ -226,6 +231,18 @@ impl Runner {
         let ends = now.spec.power == Power::Off || now.spec.disposition != Disposition::Run;
         let grace = if ends { grace } else { SECOND_THOUGHTS };
         asked.min(grace)
+    }
+
+    /// Cuts the power. A press of the button that was given up may still be under way in libvirt.
+    async fn destroy(&self, uuid: &str) -> Result<(), StepError> {
+        let libvirt = &self.parts().libvirt;
+        let patience = Instant::now() + BUSY_PATIENCE;
+        loop {
+            match libvirt.destroy(uuid).await {
+                Err(Error::Busy { .. }) if Instant::now() < patience => sleep(BUSY_PAUSE).await,
+                done => return Ok(done?),
+            }
+        }
     }
 
     async fn press_until_off(&self, uuid: &str) -> Result<(), StepError> {
