@@ -19,14 +19,12 @@ use kilonova_crds::v1alpha1::Power;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::{interval_at, sleep, timeout};
+use tokio::time::{interval_at, sleep};
 use tracing::{debug, warn};
 
 /// From when on people are told that steps take their time, and how often then.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 const TELL_AGAIN: Duration = Duration::from_secs(10);
-/// How long a guest that stopped by itself is kept waiting, for people to be told that it did.
-const TELL_FIRST: Duration = Duration::from_secs(1);
 /// How long a Segment may come after its Domain before people are told: both are on their way.
 const SEGMENT_GRACE: Duration = Duration::from_secs(3);
 /// A conflict is looked at again after this time at the latest; the watch mostly is faster.
@@ -127,9 +125,8 @@ impl Runner {
             let mut tell = interval_at(tokio::time::Instant::now() + TELL_AFTER, TELL_AGAIN);
             loop {
                 tell.tick().await;
-                let step = *current.lock();
-                if let Some(step) = step.filter(|_| !quiet) {
-                    let trouble = underway(step, self.fetched_percent(step));
+                let trouble = current.lock().clone();
+                if let Some(trouble) = trouble {
                     let progress = Progress::Underway(trouble);
                     self.report(desired, observed, &progress).await;
                 }
