@@ -14,9 +14,11 @@ use kilonova_crds::v1alpha1::{
 use kilonova_crds::{Condition, Quantity};
 use std::collections::BTreeSet;
 
-/// What foreign use of the disk is rounded up to: it changes all the time, and each change would
-/// be a write.
+/// What foreign use of the disk is rounded up to, at least: it changes all the time, and each
+/// change would be a write.
 const DISK_GRAIN: u64 = 1 << 30;
+/// What it is rounded up to on large disks, as a part of the disk.
+const DISK_GRAINS: u64 = 64;
 /// The condition that says whether libvirt answers.
 pub const LIBVIRT_READY: &str = "LibvirtReady";
 
@@ -127,10 +129,17 @@ impl NodeReport<'_> {
                 memory.saturating_add(domain.memory_bytes),
             )
         });
+        let grain = (self.disk_total / DISK_GRAINS)
+            .next_multiple_of(DISK_GRAIN)
+            .max(DISK_GRAIN);
         Capacity {
             vcpus,
             memory: Quantity::from_bytes(memory),
-            disk: Quantity::from_bytes(self.disk_foreign.div_ceil(DISK_GRAIN) * DISK_GRAIN),
+            disk: Quantity::from_bytes(
+                self.disk_foreign
+                    .next_multiple_of(grain)
+                    .min(self.disk_total),
+            ),
         }
     }
 
@@ -303,7 +312,7 @@ mod tests {
         let status = report(&all, &[]);
         let used = status.foreign.unwrap();
         assert_eq!((used.vcpus, used.memory), (4, Quantity::from("2Gi")));
-        assert_eq!(used.disk, Quantity::from("1Gi"));
+        assert_eq!(used.disk, Quantity::from("2Gi"));
         assert_eq!(status.orphans.len(), 1);
         assert_eq!(
             (

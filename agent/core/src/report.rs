@@ -8,7 +8,7 @@ use crate::record::LastStop;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kilonova_crds::condition::{carry_transition_times, types};
 use kilonova_crds::node::{Disposition, DomainStatus, Outcome};
-use kilonova_crds::v1alpha1::PowerState;
+use kilonova_crds::v1alpha1::{Power, PowerState};
 use kilonova_crds::{Condition, ConditionStatus};
 
 /// How far one pass came.
@@ -31,6 +31,28 @@ pub struct Trouble {
     pub reason: &'static str,
     /// A sentence for people.
     pub message: String,
+}
+
+/// What is said of an instance that was off when it was to be suspended.
+const NOTHING_SAVED: &str = "it was off: there was no memory to save; power On starts it";
+
+/// What is told before a guest that stopped by itself is started again, so that it does not pass
+/// unseen.
+#[must_use]
+pub fn starting_again(observed: &Observed) -> Trouble {
+    let seen = observed.seen();
+    let message = match (power::active(seen.state), stopped(seen)) {
+        (true, _) => "its guest was halted by a write that failed, and goes on",
+        (false, LastStop::Guest) => "its guest shut itself down, and is started again",
+        (false, LastStop::Crashed) => "its guest crashed, and is started again",
+        (false, LastStop::Outside | LastStop::Asked) => {
+            "its power was cut on the node, and it is started again"
+        }
+    };
+    Trouble {
+        reason: reason::STARTING,
+        message: message.to_owned(),
+    }
 }
 
 /// The status of a Domain. `previous` is the one that it has.
@@ -76,7 +98,11 @@ fn verdict(
                 Disposition::Run if spec.forfeited => (Outcome::Released, reason::RELEASED),
                 Disposition::Run => (Outcome::Running, declared(observed)),
             };
-            (Some(outcome), reason, String::new())
+            let nothing_saved = outcome == Outcome::Running
+                && spec.power == Power::Suspended
+                && power_state(observed) != Some(PowerState::Suspended);
+            let message = if nothing_saved { NOTHING_SAVED } else { "" };
+            (Some(outcome), reason, message.to_owned())
         }
         Progress::Held(hold) => {
             let outcome = hold.refused.then_some(Outcome::Refused);

@@ -19,8 +19,8 @@ use tokio::time::{Instant, interval, sleep, sleep_until};
 use tracing::{debug, info};
 
 /// How often the power button is pressed while a guest does not shut down: one that was still
-/// booting did not hear it (Nova presses every 10 s too).
-const PRESS_AGAIN: Duration = Duration::from_secs(10);
+/// booting did not hear it, as Nova does (it presses every 10 s).
+const PRESS_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long a guest that was told to shut down, and is to stay on after all, is waited for.
 const SECOND_THOUGHTS: Duration = Duration::from_secs(30);
@@ -169,6 +169,21 @@ impl Runner {
             () = on_its_way => images.ensure(request).await,
             _turn = turn => images.ensure(request).await,
         }
+    }
+
+    /// How much of an image is here, in tens of percent: a finer figure would be written more often.
+    pub(super) fn fetched_percent(&self, step: &Step) -> Option<u64> {
+        let Step::FetchImage(image) = step else {
+            return None;
+        };
+        let request = ImageRequest::try_from(image).ok()?;
+        let progress = *self.parts().storage.images().progress(&request)?.borrow();
+        Some(
+            (progress.done.saturating_mul(10))
+                .checked_div(progress.total)?
+                .min(10)
+                * 10,
+        )
     }
 
     async fn create_disk(

@@ -118,6 +118,8 @@ struct Memory {
     failures: Backoff,
     /// Since when it waits for a Segment.
     waits_since: Option<Instant>,
+    /// Whether people were told last that a step failed.
+    told_failure: bool,
     /// Passes in a row that did something.
     busy: u32,
     /// When it last did something: what was seen before is old.
@@ -248,6 +250,7 @@ impl Runner {
             restarts: Backoff::restarts(),
             failures: Backoff::failures(),
             waits_since: None,
+            told_failure: false,
             busy: 0,
             acted: self.began,
         };

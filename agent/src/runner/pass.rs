@@ -19,12 +19,14 @@ use kilonova_crds::v1alpha1::Power;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::{interval_at, sleep};
+use tokio::time::{interval_at, sleep, timeout};
 use tracing::{debug, warn};
 
 /// From when on people are told that steps take their time, and how often then.
 const TELL_AFTER: Duration = Duration::from_secs(3);
 const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// How long a guest that stopped by itself is kept waiting, for people to be told that it did.
+const TELL_FIRST: Duration = Duration::from_secs(1);
 /// How long a Segment may come after its Domain before people are told: both are on their way.
 const SEGMENT_GRACE: Duration = Duration::from_secs(3);
 /// A conflict is looked at again after this time at the latest; the watch mostly is faster.
@@ -90,32 +92,45 @@ impl Runner {
         }
         if plan.again {
             memory.restarts.tried(self.now());
+            let told = Progress::Underway(report::starting_again(&sight.observed));
+            // An API server that does not answer keeps no guest down.
+            let report = self.report(&desired, &sight.observed, &told);
+            let _ = timeout(TELL_FIRST, report).await;
         }
         let job = Job {
             uuid,
             domain: Some(domain),
             attachments: &sight.attachments,
         };
-        let worked = self.work(&job, &plan, &desired, &sight.observed).await;
+        let quiet = memory.told_failure;
+        let worked = self
+            .work(&job, &plan, &desired, &sight.observed, quiet)
+            .await;
         memory.acted = Instant::now();
         match worked {
-            Ok(()) | Err((_, StepError::Changed)) => Ok(Next::Now),
+            Ok(()) => {
+                memory.told_failure = false;
+                Ok(Next::Now)
+            }
+            Err((_, StepError::Changed)) => Ok(Next::Now),
             Err((step, error)) => Ok(self.failed(&desired, &step, &error, memory).await),
         }
     }
 
-    /// Carries a plan out; people are told when it takes its time.
+    /// Carries a plan out; people are told when it takes its time. `quiet`: they were told of a
+    /// failure, and that is so until a plan succeeds.
     async fn work(
         &self,
         job: &Job<'_>,
         plan: &Plan,
         desired: &Desired,
         observed: &Observed,
+        quiet: bool,
     ) -> Result<(), (Step, StepError)> {
         let current = Mutex::new(None);
         let steps = async {
             for step in &plan.steps {
-                *current.lock() = Some(underway(step));
+                *current.lock() = Some(step);
                 let done = self.step(job, step).await;
                 done.map_err(|error| (step.clone(), error))?;
             }
@@ -125,8 +140,9 @@ impl Runner {
             let mut tell = interval_at(tokio::time::Instant::now() + TELL_AFTER, TELL_AGAIN);
             loop {
                 tell.tick().await;
-                let trouble = current.lock().clone();
-                if let Some(trouble) = trouble {
+                let step = *current.lock();
+                if let Some(step) = step.filter(|_| !quiet) {
+                    let trouble = underway(step, self.fetched_percent(step));
                     let progress = Progress::Underway(trouble);
                     self.report(desired, observed, &progress).await;
                 }
@@ -149,6 +165,7 @@ impl Runner {
         memory: &mut Memory,
     ) -> Next {
         memory.failures.reset();
+        memory.told_failure = false;
         if !sight.observed.active()
             && let Err(error) = self.leave_segments(&desired.spec.uuid).await
         {
@@ -196,6 +213,7 @@ impl Runner {
             "step failed"
         );
         if !error.passing() {
+            memory.told_failure = true;
             self.tell_failure(desired, error.trouble(step)).await;
         }
         self.later(memory)

@@ -74,10 +74,17 @@ impl StepError {
     }
 }
 
-/// What people are told while a step takes its time.
-pub fn underway(step: &Step) -> Trouble {
+/// What people are told while a step takes its time. `fetched` is how much of an image is here, in
+/// percent.
+pub fn underway(step: &Step, fetched: Option<u64>) -> Trouble {
     let (reason, message) = match step {
-        Step::FetchImage(_) => (reason::IMAGE_DOWNLOADING, "its image is being fetched"),
+        Step::FetchImage(_) => {
+            let percent = fetched.map(|percent| format!(": {percent} %"));
+            return Trouble {
+                reason: reason::IMAGE_DOWNLOADING,
+                message: format!("its image is being fetched{}", percent.unwrap_or_default()),
+            };
+        }
         Step::Shutdown { .. } | Step::Destroy | Step::Save => {
             (reason::STOPPING, "its guest is shutting down")
         }
