@@ -113,7 +113,9 @@ where
             mut items,
             ..
         } = api.list(&params).await?;
-        items.iter_mut().for_each(|object| sink.trim(object));
+        for object in &mut items {
+            sink.trim(object);
+        }
         objects.extend(items);
         let ListMeta {
             continue_,
