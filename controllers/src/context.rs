@@ -103,6 +103,12 @@ impl<K: Cached> Sink<K> for WorldSink {
         self.context.enqueue(work);
     }
 
+    fn lost(&self) {
+        if self.tells_health {
+            self.context.world.lock().lost(Instant::now());
+        }
+    }
+
     fn contact(&self) {
         if self.tells_health {
             let work = self.context.world.lock().contact(Instant::now());

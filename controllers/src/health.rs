@@ -2,7 +2,8 @@
 //!
 //! What a Lease says of the time is another machine's opinion; only that it changed is a fact. A
 //! node is stale when no change was seen for the limit, counted from our own latest start,
-//! take-over or contact with the API: while we saw nothing, nobody is to blame.
+//! take-over or contact with the API: while we see nothing, nobody is to blame, and nobody is said
+//! to be better either.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,23 +22,38 @@ struct Seen {
 #[derive(Debug)]
 pub struct Health {
     limit: Duration,
-    since: Instant,
+    /// Since when we are out of touch with the API, if we are: then time stands still here.
+    out_of_touch: Option<Instant>,
     leases: HashMap<String, Seen>,
 }
 
 impl Health {
     /// Nothing seen yet; `limit` without a renewal makes a node stale.
-    pub fn new(limit: Duration, now: Instant) -> Self {
+    pub fn new(limit: Duration) -> Self {
         Self {
             limit,
-            since: now,
+            out_of_touch: None,
             leases: HashMap::new(),
         }
     }
 
-    /// We were out of touch until now.
-    pub fn contact(&mut self, now: Instant) {
-        self.since = now;
+    /// From now on we are out of touch with the API.
+    pub fn lost(&mut self, now: Instant) {
+        self.out_of_touch.get_or_insert(now);
+    }
+
+    /// We are in touch with the API. True when we were not: then whoever was fresh before gets the
+    /// whole limit anew.
+    pub fn contact(&mut self, now: Instant) -> bool {
+        let Some(then) = self.out_of_touch.take() else {
+            return false;
+        };
+        for seen in self.leases.values_mut() {
+            if then < seen.at + self.limit {
+                seen.at = now;
+            }
+        }
+        true
     }
 
     /// That node's Lease, with the time of renewal that it says. True when the node was stale.
@@ -69,13 +85,17 @@ impl Health {
 
     /// Whether the node's agent renewed its Lease lately. A node without a Lease never did.
     pub fn fresh(&self, node: &str, now: Instant) -> bool {
-        self.stale_at(node).is_some_and(|at| now < at)
+        let now = self.out_of_touch.unwrap_or(now);
+        self.leases
+            .get(node)
+            .is_some_and(|seen| now < seen.at + self.limit)
     }
 
-    /// When the node becomes stale if nothing is seen until then; `None` where it has no Lease.
+    /// When the node becomes stale if nothing is seen until then; `None` where it has no Lease, and
+    /// while we are out of touch.
     pub fn stale_at(&self, node: &str) -> Option<Instant> {
         let seen = self.leases.get(node)?;
-        Some(seen.at.max(self.since) + self.limit)
+        self.out_of_touch.is_none().then_some(seen.at + self.limit)
     }
 
     /// Whether the Lease was renewed since we look at it: the agent has reported what it found by
@@ -95,7 +115,7 @@ mod tests {
     fn only_renewals_that_we_saw_count() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut health = Health::new(LIMIT, start);
+        let mut health = Health::new(LIMIT);
         assert!(!health.fresh("n", start), "it has no Lease");
         assert!(health.seen("n", "10:00".to_owned(), at(1)));
         assert!(health.fresh("n", at(40)) && !health.renewed("n"));
@@ -119,13 +139,18 @@ mod tests {
     }
 
     #[test]
-    fn time_out_of_touch_blames_nobody() {
+    fn time_out_of_touch_blames_nobody_and_heals_nobody() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut health = Health::new(LIMIT, start);
-        health.seen("n", "10:00".to_owned(), at(0));
-        health.contact(at(100));
-        assert!(health.fresh("n", at(139)));
-        assert_eq!(health.stale_at("n"), Some(at(140)));
+        let mut health = Health::new(LIMIT);
+        health.seen("dead", "10:00".to_owned(), at(0));
+        health.seen("alive", "10:00".to_owned(), at(20));
+        health.lost(at(50));
+        health.lost(at(55));
+        assert!(health.fresh("alive", at(500)) && !health.fresh("dead", at(500)));
+        assert_eq!(health.stale_at("alive"), None);
+        assert!(health.contact(at(500)) && !health.contact(at(501)));
+        assert!(health.fresh("alive", at(539)) && !health.fresh("alive", at(540)));
+        assert!(!health.fresh("dead", at(501)));
     }
 }

@@ -67,11 +67,7 @@ pub async fn lead(
     let stale_after = Duration::from_secs(cli.hypervisor_stale_seconds.into());
     let context = Arc::new(Context {
         cluster_id: cluster_id(cli, &client).await,
-        world: Mutex::new(World::new(
-            cli.placement.settings(),
-            stale_after,
-            Instant::now(),
-        )),
+        world: Mutex::new(World::new(cli.placement.settings(), stale_after)),
         queue: Queue::default(),
         writer: Writer::new(client.clone(), leadership, metrics.clone()),
         client,

@@ -38,7 +38,9 @@ pub trait Sink<K>: Send + Sync {
     fn seen(&self, object: K);
     /// An object was deleted.
     fn deleted(&self, object: &K);
-    /// The server answers again after the watch was lost.
+    /// The watch is lost, or the list cannot be had.
+    fn lost(&self);
+    /// The server answers: the watch is open.
     fn contact(&self);
 }
 
@@ -89,11 +91,11 @@ where
             }
             Err(error) => {
                 warn!(kind = %K::kind(&()), %error, "cannot list");
+                sink.lost();
                 sleep(delay).await;
                 delay = (delay * 2).min(RETRY.1);
             }
         }
-        sink.contact();
     }
 }
 
@@ -141,12 +143,12 @@ where
                 version = next;
                 delay = RETRY.0;
             }
-            End::Gone => return,
+            End::Gone => return sink.lost(),
             End::Lost(next) => {
+                sink.lost();
                 sleep(delay).await;
                 delay = (delay * 2).min(RETRY.1);
                 version = next;
-                sink.contact();
             }
         }
     }
@@ -167,6 +169,7 @@ where
         Ok(Err(error)) => return ended::<K>(&error, version),
         Err(_) => return End::Lost(version),
     };
+    sink.contact();
     loop {
         match timeout(silence, stream.try_next()).await {
             Err(_) => return End::Lost(version),

@@ -95,7 +95,7 @@ pub struct World {
 
 impl World {
     /// Nothing is known yet.
-    pub fn new(settings: Settings, stale_after: Duration, now: Instant) -> Self {
+    pub fn new(settings: Settings, stale_after: Duration) -> Self {
         Self {
             instances: Store::default(),
             networks: Store::default(),
@@ -116,7 +116,7 @@ impl World {
             bound: HashMap::new(),
             cluster: Cluster::new(settings),
             waiting: Waiting::default(),
-            health: Health::new(stale_after, now),
+            health: Health::new(stale_after),
             told_fresh: HashMap::new(),
             refused: HashMap::new(),
             probes: HashMap::new(),

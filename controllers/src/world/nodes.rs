@@ -81,15 +81,17 @@ impl World {
         work.push(Work::Node(node.to_owned()));
     }
 
-    /// We were out of touch with the API until now: every node gets its time again.
+    /// From now on we do not see whether nodes are alive.
+    pub fn lost(&mut self, now: Instant) {
+        self.health.lost(now);
+    }
+
+    /// We see it, maybe again: then each node's time must be watched anew.
     pub fn contact(&mut self, now: Instant) -> Vec<Work> {
-        self.health.contact(now);
-        let mut work = Vec::new();
-        let nodes: Vec<String> = self.told_fresh.keys().cloned().collect();
-        for node in nodes {
-            self.refresh_health(&node, now, &mut work);
+        if !self.health.contact(now) {
+            return Vec::new();
         }
-        work
+        self.told_fresh.keys().cloned().map(Work::Node).collect()
     }
 
     /// How many hypervisors there are, and how many of them are fresh.

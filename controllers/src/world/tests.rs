@@ -91,7 +91,7 @@ fn supply(world: &mut World) {
 }
 
 fn world() -> World {
-    let mut world = World::new(Settings::default(), STALE, Instant::now());
+    let mut world = World::new(Settings::default(), STALE);
     world.go_live(Instant::now());
     world
 }
@@ -173,7 +173,7 @@ fn what_was_decided_stays_held_while_it_is_in_doubt() {
 
 #[test]
 fn one_who_was_there_before_us_waits_for_the_nodes_orphans() {
-    let mut world = World::new(Settings::default(), STALE, Instant::now());
+    let mut world = World::new(Settings::default(), STALE);
     supply(&mut world);
     world.seen(hypervisor());
     world.seen(node_namespace());
