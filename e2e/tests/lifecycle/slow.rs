@@ -138,11 +138,12 @@ async fn an_image_that_cannot_be_fetched_says_so_and_recovers_when_it_can() {
     cloud.apply(&[nowhere]).await.unwrap();
     let early = shop.create("early", of_image("nowhere")).await.unwrap();
     let seen = early
-        .condition(IMAGE_READY, False, "ImageNotReady")
+        .until("it to wait for the image", |instance| {
+            let text = summary(instance);
+            text.contains("ImageReady=False ImageNotReady") && text.contains("404")
+        })
         .await
         .unwrap();
-    let text = summary(&seen);
-    assert!(text.contains("404"), "{text}");
     assert_eq!(seen.status.unwrap().node_name, None);
     fs::copy(
         cloud.images().dir().join(GUEST_IMAGE),
