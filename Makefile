@@ -51,7 +51,7 @@ e2e: ## tests on a real control plane and on the lab itself (root); one of them:
 
 lifecycle: build ## tests of the controllers' whole way, and with real guests (root, some minutes); not in `make test` yet
 	cargo test -p kilonova-controllers --test way
-	cargo test -p kilonova-e2e --test lifecycle -- --test-threads=$(E2E_THREADS) $(TEST)
+	cargo test -p kilonova-e2e --test lifecycle --test upset -- --test-threads=$(E2E_THREADS) $(TEST)
 
 bench: ## measurements, as ratios in one run
 	cargo bench --workspace
