@@ -13,11 +13,22 @@ mod power;
 mod restarts;
 mod slow;
 
+use kilonova_crds::v1alpha1::Hypervisor;
 use kilonova_e2e::{cloud::Cloud, lab::LabOptions};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
 
-/// The lab of this program: one node.
+/// The lab of this program: one node, with room for the vCPUs of all tests, those that failed before included.
 async fn cloud() -> Cloud {
-    Cloud::shared(LabOptions::new("lifecycle").nodes(1))
+    let options = LabOptions::new("lifecycle").nodes(1);
+    let cloud = Cloud::shared(options).await.unwrap();
+    let roomy = json!({"spec": {"overcommit": {"cpu": "64"}}});
+    Api::<Hypervisor>::all(cloud.client())
+        .patch("node-1", &PatchParams::default(), &Patch::Merge(roomy))
         .await
-        .unwrap()
+        .unwrap();
+    cloud
 }
