@@ -7,7 +7,7 @@ TOOLS := .kilonova/cache/tools
 # Labs side by side in the end-to-end tests: each is a control plane and its guests.
 E2E_THREADS ?= 2
 
-.PHONY: help preflight setup build up down demo test lint unit e2e lifecycle bench crds
+.PHONY: help preflight setup build up down demo test lint unit e2e bench crds
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -41,17 +41,14 @@ lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	cargo run --quiet -p kilonova-crds --bin crdgen -- --check $(CRDS)
 	@test -z "$$(gofmt -l e2e/control-plane)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane; exit 1; }
 
-unit: ## tests that need nothing but cargo
+unit: ## tests without a control plane (root: network namespaces, a libvirtd of their own)
 	cargo test --quiet --workspace --exclude kilonova-e2e --exclude kilonova-controllers
 	cargo test --quiet -p kilonova-controllers --bins
 	cargo test --quiet -p kilonova-e2e --lib --bins
 
-e2e: ## tests on a real control plane and on the lab itself (root); one of them: make e2e TEST=name
-	cargo test -p kilonova-e2e --test 'api_*' --test lab -- --test-threads=$(E2E_THREADS) $(TEST)
-
-lifecycle: build ## tests of the controllers' whole way, and with real guests (root, some minutes); not in `make test` yet
-	cargo test -p kilonova-controllers --test way
-	cargo test -p kilonova-e2e --test lifecycle --test upset -- --test-threads=$(E2E_THREADS) $(TEST)
+e2e: build ## tests on real parts, with real guests (root); one of them: make e2e TEST=name
+	cargo test -p kilonova-controllers --test way -- $(TEST)
+	cargo test -p kilonova-e2e --tests -- --test-threads=$(E2E_THREADS) $(TEST)
 
 bench: ## measurements, as ratios in one run
 	cargo bench --workspace
