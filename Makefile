@@ -38,7 +38,7 @@ lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny check --hide-inclusion-graph bans licenses sources
-	cargo run --quiet -p kilonova-crds --bin crdgen -- --check $(CRDS)
+	cargo run --quiet -p kilonova-crds --bin crdgen -- --check $(CRDS) docs/api.md
 	@test -z "$$(gofmt -l e2e/control-plane)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane; exit 1; }
 
 unit: ## tests without a control plane (root: network namespaces, a libvirtd of their own)
@@ -53,8 +53,8 @@ e2e: build ## tests on real parts, with real guests (root); one of them: make e2
 bench: ## measurements, as ratios in one run
 	cargo bench --workspace
 
-crds: ## write the CRDs from crds/
-	cargo run --quiet -p kilonova-crds --bin crdgen -- $(CRDS)
+crds: ## write the CRDs and docs/api.md from crds/
+	cargo run --quiet -p kilonova-crds --bin crdgen -- $(CRDS) docs/api.md
 
 # cargo-deny of the machine, or one of our own (some minutes, once).
 $(TOOLS)/bin/cargo-deny:

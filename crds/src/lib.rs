@@ -8,7 +8,8 @@
 //!   ([`Domain`], [`Segment`]).
 //! - [`names`]: every name, label, annotation and finalizer that two rooms must agree on.
 //!
-//! `crdgen` writes the CustomResourceDefinitions from these types into `charts/kilonova-crds`.
+//! `crdgen` writes the CustomResourceDefinitions from these types into `charts/kilonova-crds`, and the
+//! API reference `docs/api.md`.
 
 #![allow(
     clippy::duplicated_attributes,
