@@ -27,7 +27,7 @@ up: setup ## start a control plane, a node, controllers and agent; leaves .kilon
 	@$(LAB) up
 
 down: ## end and remove what `make up` started
-	@$(LAB) down
+	@if [ -x target/release/kilonova-lab ]; then target/release/kilonova-lab down; else $(LAB) down; fi
 
 demo: preflight ## set up, start, boot an instance from examples/quickstart, show it, end
 	@$(LAB) demo $(DEMO_ARGS)
