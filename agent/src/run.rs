@@ -127,7 +127,7 @@ async fn work(
         last: Mutex::new(Some(hypervisor)),
     });
     let own = bootstrap.client().clone();
-    let writer = Writer::new(own, api.client.clone(), &api.namespace, metrics.clone());
+    let writer = Writer::new(own, api.clone(), metrics.clone());
     let (client, namespace) = (api.client.clone(), api.namespace.clone());
     let runner = Runner::new(Parts {
         settings,
@@ -196,7 +196,13 @@ async fn listen(runner: &Arc<Runner>) {
     let mut events = runner.parts().libvirt.events();
     while let Some(event) = events.next().await {
         match event {
-            Event::Domain { uuid, .. } => runner.wake(&uuid),
+            Event::Domain { uuid, .. } => {
+                runner.wake(&uuid);
+                // What it is and uses is told by the node's report alone.
+                if runner.parts().world.domain(&uuid).is_none() {
+                    runner.census();
+                }
+            }
             Event::Reconnected => {
                 runner.look();
                 runner.census();

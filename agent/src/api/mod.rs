@@ -14,7 +14,9 @@ use kilonova_crds::names::{self, CLUSTER_ID_ANNOTATION};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config, ResourceExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -108,11 +110,13 @@ impl Bootstrap {
             ..AuthInfo::default()
         };
         let client = client(config)?;
-        tokio::spawn(tokens.keep_fresh(expires));
+        let token_refused = Arc::new(Notify::new());
+        tokio::spawn(tokens.keep_fresh(expires, Arc::clone(&token_refused)));
         Ok(NodeApi {
             cluster_id: cluster_id(&client, &namespace).await,
             client,
             namespace,
+            token_refused,
         })
     }
 }
@@ -126,6 +130,8 @@ pub struct NodeApi {
     pub namespace: String,
     /// Id of the cluster, as the node namespace says it.
     pub cluster_id: String,
+    /// Tells that the API server refuses the node's token.
+    pub token_refused: Arc<Notify>,
 }
 
 impl NodeApi {

@@ -11,7 +11,9 @@ use kube::{Api, Client};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -78,10 +80,16 @@ impl Tokens {
             .unwrap_or_default())
     }
 
-    /// Renews it for ever, a fifth of its life before its end.
-    pub async fn keep_fresh(self, mut good_for: Duration) {
+    /// Renews it for ever, a fifth of its life before its end; sooner when the API server refuses
+    /// it: its account is another one where the node namespace was deleted and made anew.
+    pub async fn keep_fresh(self, mut good_for: Duration, refused: Arc<Notify>) {
         loop {
-            sleep((good_for * 4 / 5).max(RETRY)).await;
+            // The client reads the file once a minute: what it still refuses then is the old one.
+            sleep(RETRY).await;
+            tokio::select! {
+                () = sleep((good_for * 4 / 5).saturating_sub(RETRY)) => {}
+                () = refused.notified() => {}
+            }
             loop {
                 match self.renew().await {
                     Ok(life) => break good_for = life,

@@ -1,6 +1,7 @@
 //! The one module that writes to the API server. Each write is tried once; who asked for it looks
 //! anew before another.
 
+use super::NodeApi;
 use crate::metrics::Metrics;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -10,7 +11,8 @@ use kilonova_crds::node::{DomainStatus, SegmentObserved};
 use kilonova_crds::v1alpha1::{HypervisorSpec, HypervisorStatus};
 use kilonova_crds::{Domain, Hypervisor, Segment};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,21 +48,21 @@ impl From<kube::Error> for WriteError {
 #[derive(Clone)]
 pub struct Writer {
     own: Client,
-    node: Client,
-    namespace: String,
+    node: NodeApi,
     metrics: Metrics,
 }
 
 impl Writer {
     /// A writer with the agent's own token, and with that of the node namespace.
-    pub fn new(own: Client, node: Client, namespace: &str, metrics: Metrics) -> Self {
-        let namespace = namespace.to_owned();
-        Self {
-            own,
-            node,
-            namespace,
-            metrics,
-        }
+    pub fn new(own: Client, node: NodeApi, metrics: Metrics) -> Self {
+        Self { own, node, metrics }
+    }
+
+    fn in_namespace<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.node.client.clone(), &self.node.namespace)
     }
 
     /// Replaces the status of that Domain; refused where it changed since.
@@ -69,7 +71,7 @@ impl Writer {
         domain: &Domain,
         status: DomainStatus,
     ) -> Result<Domain, WriteError> {
-        let api: Api<Domain> = Api::namespaced(self.node.clone(), &self.namespace);
+        let api: Api<Domain> = self.in_namespace();
         let mut next = domain.clone();
         next.metadata.managed_fields = None;
         next.status = Some(status);
@@ -84,7 +86,7 @@ impl Writer {
         segment: &Segment,
         status: SegmentObserved,
     ) -> Result<Segment, WriteError> {
-        let api: Api<Segment> = Api::namespaced(self.node.clone(), &self.namespace);
+        let api: Api<Segment> = self.in_namespace();
         let mut next = segment.clone();
         next.metadata.managed_fields = None;
         next.status = Some(status);
@@ -107,9 +109,20 @@ impl Writer {
             .await
     }
 
-    /// Renews the Lease, or makes it.
+    /// Renews the Lease, or makes it. It is the one write that comes again and again, so it is here
+    /// that a token which is refused is found out.
     pub async fn renew_lease(&self, holder: &str, seconds: i32) -> Result<(), WriteError> {
-        let api: Api<Lease> = Api::namespaced(self.node.clone(), &self.namespace);
+        let renewed = self.put_lease(holder, seconds).await;
+        if let Err(WriteError::Failed(kube::Error::Api(status))) = &renewed
+            && status.code == 401
+        {
+            self.node.token_refused.notify_one();
+        }
+        renewed
+    }
+
+    async fn put_lease(&self, holder: &str, seconds: i32) -> Result<(), WriteError> {
+        let api: Api<Lease> = self.in_namespace();
         let now = MicroTime(Timestamp::now());
         let renewal = json!({"spec": {"renewTime": now, "holderIdentity": holder}});
         let patch = Patch::Merge(&renewal);
