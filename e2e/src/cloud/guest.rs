@@ -101,10 +101,9 @@ impl<'a> InstanceHandle<'a> {
     /// The tap of its first interface.
     ///
     /// # Errors
-    /// When the object is not there.
+    /// When it has no uuid yet.
     pub async fn tap(&self) -> Result<String> {
-        let uid = self.get().await?.metadata.uid.unwrap_or_default();
-        Ok(names::tap(&uid, 0))
+        Ok(names::tap(&self.uuid().await?, 0))
     }
 
     /// Runs a command in the guest over ssh, once. A failure of it is not an error, that of ssh (255) neither.
