@@ -67,6 +67,19 @@ impl<'a> Tenant<'a> {
     /// # Errors
     /// When the API server refuses.
     pub async fn create(&self, name: &str, spec: Value) -> Result<InstanceHandle<'a>> {
+        self.create_labelled(name, &json!({}), spec).await
+    }
+
+    /// As [`Self::create`], with labels.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn create_labelled(
+        &self,
+        name: &str,
+        labels: &Value,
+        spec: Value,
+    ) -> Result<InstanceHandle<'a>> {
         let mut whole = json!({
             "flavor": "tiny",
             "image": {"kind": "ClusterImage", "name": "guest"},
@@ -76,7 +89,9 @@ impl<'a> Tenant<'a> {
         if let (Value::Object(whole), Value::Object(spec)) = (&mut whole, spec) {
             whole.extend(spec);
         }
-        let object = parse(self.object("Instance", name, &whole), "an Instance")?;
+        let mut object = self.object("Instance", name, &whole);
+        object["metadata"]["labels"] = labels.clone();
+        let object = parse(object, "an Instance")?;
         Api::<Instance>::namespaced(self.cloud.client(), &self.namespace)
             .create(&PostParams::default(), &object)
             .await
