@@ -160,6 +160,12 @@ impl Cloud {
         Tenant::make(self, namespace).await
     }
 
+    /// The handle of an Instance in any namespace, whether it is there or not.
+    #[must_use]
+    pub fn instance(&self, namespace: &str, name: &str) -> InstanceHandle<'_> {
+        InstanceHandle::new(self, namespace, name)
+    }
+
     /// Waits until every node with an agent is a Ready Hypervisor.
     ///
     /// # Errors
