@@ -50,8 +50,9 @@ e2e: build ## tests on real parts, with real guests (root); one of them: make e2
 	cargo test -p kilonova-controllers --test way -- $(TEST)
 	cargo test -p kilonova-e2e --tests -- --test-threads=$(E2E_THREADS) $(TEST)
 
-bench: ## measurements, as ratios in one run
-	cargo bench --workspace
+bench: setup ## measurements, as ratios in one run (root, some minutes, best on a quiet machine); see docs/performance.md
+	cargo bench --quiet -p kilonova-e2e --bench way
+	cargo bench --quiet -p kilonova-controllers-core --bench placement
 
 crds: ## write the CRDs and docs/api.md from crds/
 	cargo run --quiet -p kilonova-crds --bin crdgen -- $(CRDS) docs/api.md
