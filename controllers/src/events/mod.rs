@@ -1,7 +1,8 @@
 //! Events of Instances: told in order by one task, so that no reconcile waits for one; the same
-//! event again within a while only raises a count. Events are for people: where the API does not
+//! event again within a while only raises its count. Events are for people: where the API does not
 //! keep up they are dropped, and nothing depends on them.
 
+mod repeats;
 pub mod story;
 
 use crate::leader::Leadership;
@@ -14,23 +15,19 @@ use kilonova_crds::Instance;
 use kilonova_crds::names::CONTROLLERS_MANAGER;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource};
+use repeats::{Count, Happened, Repeats};
 use serde_json::json;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use story::Told;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
 /// Events that may wait to be written.
 const QUEUE: usize = 4096;
-/// How long the same event again counts as the same.
-const SAME_WITHIN: Duration = Duration::from_mins(10);
-/// How often a count is written.
-const COUNT_EVERY: Duration = Duration::from_mins(1);
-/// Events remembered before old ones are forgotten.
-const REMEMBERED: usize = 8192;
+/// How often it is looked for counts that are due.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long one write may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest note, in bytes, as the API has it.
@@ -49,14 +46,7 @@ pub struct Teller {
     leadership: Arc<Leadership>,
     identity: String,
     receiver: mpsc::Receiver<(ObjectReference, Told)>,
-    known: HashMap<(String, Told), Known>,
-}
-
-struct Known {
-    name: String,
-    first: Instant,
-    written: Instant,
-    count: i32,
+    repeats: Repeats,
 }
 
 /// A sender of events, and the task that writes them.
@@ -72,7 +62,7 @@ pub fn channel(
         leadership,
         identity,
         receiver,
-        known: HashMap::new(),
+        repeats: Repeats::default(),
     };
     (Events { sender, metrics }, teller)
 }
@@ -92,52 +82,52 @@ impl Events {
 impl Teller {
     /// Writes events for as long as the process leads.
     pub async fn run(mut self) {
-        while let Some((about, told)) = self.receiver.recv().await {
-            if !self.leadership.holds() {
-                continue;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                received = self.receiver.recv() => match received {
+                    Some((about, told)) => self.tell(about, told).await,
+                    None => return,
+                },
+                _ = looks.tick(), if self.repeats.holds() => {}
             }
-            match timeout(PATIENCE, self.tell(about, told)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!(%error, "cannot write an event"),
-                Err(_) => debug!("an event was not written in time"),
+            for count in self.repeats.due(Instant::now()) {
+                self.write(raise(&self.client, &count)).await;
             }
         }
     }
 
-    async fn tell(&mut self, about: ObjectReference, told: Told) -> kube::Result<()> {
-        let now = Instant::now();
+    async fn tell(&mut self, about: ObjectReference, told: Told) {
+        let (now, at) = (Instant::now(), Timestamp::now());
+        let key = (about.uid.clone().unwrap_or_default(), told);
+        if self.repeats.happened(&key, now, at) == Happened::Again {
+            return;
+        }
         let namespace = about.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let key = (about.uid.clone().unwrap_or_default(), told);
-        if let Some(known) = self.known.get_mut(&key)
-            && now < known.first + SAME_WITHIN
-        {
-            known.count += 1;
-            if now < known.written + COUNT_EVERY {
-                return Ok(());
-            }
-            known.written = now;
-            return count(&api, known).await;
+        let event = self.event(about, &key.1, at);
+        let params = PostParams::default();
+        if self.write(api.create(&params, &event)).await {
+            let name = event.metadata.name.unwrap_or_default();
+            self.repeats.told(key, namespace, name, now, at);
         }
-        if self.known.len() >= REMEMBERED {
-            self.known
-                .retain(|_, known| now < known.first + SAME_WITHIN);
-        }
-        let event = self.event(about, &key.1);
-        let name = event.metadata.name.clone().unwrap_or_default();
-        api.create(&PostParams::default(), &event).await?;
-        let known = Known {
-            name,
-            first: now,
-            written: now,
-            count: 1,
-        };
-        self.known.insert(key, known);
-        Ok(())
     }
 
-    fn event(&self, about: ObjectReference, told: &Told) -> Event {
-        let now = Timestamp::now();
+    /// Writes, if the process leads; whether that was done.
+    async fn write<T>(&self, writing: impl Future<Output = kube::Result<T>>) -> bool {
+        if !self.leadership.holds() {
+            return false;
+        }
+        match timeout(PATIENCE, writing).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => debug!(%error, "cannot write an event"),
+            Err(_) => debug!("an event was not written in time"),
+        }
+        false
+    }
+
+    fn event(&self, about: ObjectReference, told: &Told, now: Timestamp) -> Event {
         let name = about.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {
@@ -158,15 +148,15 @@ impl Teller {
     }
 }
 
-async fn count(api: &Api<Event>, known: &Known) -> kube::Result<()> {
+async fn raise(client: &Client, count: &Count) -> kube::Result<Event> {
+    let api: Api<Event> = Api::namespaced(client.clone(), &count.namespace);
     let series = EventSeries {
-        count: known.count,
-        last_observed_time: MicroTime(Timestamp::now()),
+        count: count.times,
+        last_observed_time: MicroTime(count.last),
     };
     let patch = Patch::Merge(json!({"series": series}));
-    api.patch(&known.name, &PatchParams::default(), &patch)
+    api.patch(&count.name, &PatchParams::default(), &patch)
         .await
-        .map(|_| ())
 }
 
 fn shortened(note: &str) -> String {
