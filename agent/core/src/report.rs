@@ -65,16 +65,25 @@ pub fn domain_status(
     now: &Time,
 ) -> DomainStatus {
     let (outcome, reason, message) = verdict(desired, observed, progress);
+    let conditions = conditions(reason, &message, now);
     let gone = matches!(outcome, Some(Outcome::Purged | Outcome::Released));
     let kept = previous.map_or(&[][..], |p| &p.conditions);
+    // What was refused is refused for what it was: that is not forgotten by looking again.
+    let refused = Some(Outcome::Refused);
+    let first = previous.filter(|p| outcome == refused && p.outcome == refused);
+    let told = first.map(|p| (p.reason.clone(), p.message.clone()));
+    let (reason, message) = told.unwrap_or((
+        Some(reason.to_owned()),
+        Some(message).filter(|m| !m.is_empty()),
+    ));
     DomainStatus {
         observed_generation: desired.generation,
         power_state: (!gone).then(|| power_state(observed)).flatten(),
         outcome,
-        reason: Some(reason.to_owned()),
-        message: Some(message.clone()).filter(|m| !m.is_empty()),
+        reason,
+        message,
         disk_created: outcome != Some(Outcome::Purged) && disk_created(previous, observed),
-        conditions: carry_transition_times(kept, conditions(reason, &message, now)),
+        conditions: carry_transition_times(kept, conditions),
     }
 }
 
@@ -218,14 +227,20 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_an_outcome() {
-        let hold = Hold {
-            refused: true,
-            ..Hold::new(reason::INSUFFICIENT_MEMORY, "too little memory")
+    fn a_refusal_is_an_outcome_and_keeps_its_reason() {
+        let held = |reason, message| {
+            Progress::Held(Hold {
+                refused: true,
+                ..Hold::new(reason, message)
+            })
         };
-        let progress = Progress::Held(hold);
-        let status = domain_status(None, &desired(spec()), &nothing(), &progress, &now());
-        assert_eq!(status.outcome, Some(Outcome::Refused));
+        let (spec, progress) = (spec(), held(reason::INSUFFICIENT_MEMORY, "too little"));
+        let first = domain_status(None, &desired(spec.clone()), &nothing(), &progress, &now());
+        assert_eq!(first.outcome, Some(Outcome::Refused));
+        assert_eq!(first.reason.as_deref(), Some(reason::INSUFFICIENT_MEMORY));
+        let progress = held(reason::REFUSED, "it was refused before");
+        let again = domain_status(Some(&first), &desired(spec), &nothing(), &progress, &now());
+        assert!(!differs(Some(&first), &again), "{again:?}");
     }
 
     #[test]
