@@ -1,0 +1,116 @@
+//! The agent or a DHCP server ends under traffic.
+
+use kilonova_e2e::{
+    cloud::{InstanceHandle, inventory},
+    wait::{GENEROUS, wait_for},
+};
+
+use crate::{
+    alone,
+    guests::{another_dhcp_server, at, configured, create, dhcp_servers, told_by_dhcp},
+    world::WORLD,
+};
+
+#[tokio::test]
+async fn b44_an_agent_that_is_killed_under_traffic_loses_no_packet_and_dhcp_is_soon_back() {
+    let (_alone, cloud) = alone().await;
+    let (node, agent) = (cloud.lab().node(0), cloud.lab().agent(0));
+    let shop = cloud.tenant("b44").await.unwrap();
+    let one = create(&shop, "node-1", "one", at("10.0.0.21")).await;
+    let two = create(&shop, "node-1", "two", at("10.0.0.22")).await;
+    configured(&two, "true").await;
+    configured(&one, "true").await;
+    one.ready("Running").await.unwrap();
+    two.ready("Running").await.unwrap();
+    let netns = one.netns().await.unwrap();
+    let server = dhcp_servers(node, &netns).await;
+    assert_eq!(server.len(), 1);
+    let before = inventory(node).await.unwrap();
+    let flows = [
+        Flow::start(&one, "10.0.0.22").await,
+        Flow::start(&one, WORLD).await,
+    ];
+
+    for flow in &flows {
+        flow.goes_on().await;
+    }
+    agent.kill().unwrap();
+    for flow in &flows {
+        flow.goes_on().await;
+    }
+    agent.start().unwrap();
+    another_dhcp_server(node, &netns, &server).await;
+    assert_eq!(told_by_dhcp(&one).await["ip"], "10.0.0.21");
+    // What it declares is carried out by the new agent: so it has looked at everything.
+    let other = create(&shop, "node-1", "other", at("10.0.0.23")).await;
+    other.ready("Running").await.unwrap();
+    other.delete().await.unwrap();
+    other.gone().await.unwrap();
+    for flow in flows {
+        flow.goes_on().await;
+        flow.lost_nothing().await;
+    }
+    assert_eq!(
+        inventory(node).await.unwrap(),
+        before,
+        "nothing twice, nothing less"
+    );
+
+    let server = dhcp_servers(node, &netns).await;
+    node.sh(&format!("kill -9 {}", server.join(" ")))
+        .await
+        .unwrap();
+    another_dhcp_server(node, &netns, &server).await;
+    for (guest, ip) in [(&one, "10.0.0.21"), (&two, "10.0.0.22")] {
+        let told = told_by_dhcp(guest).await;
+        assert_eq!(
+            (told["ip"].as_str(), told["hostname"].as_str()),
+            (ip, guest.name())
+        );
+    }
+    shop.close().await.unwrap();
+}
+
+/// A guest's echo requests to an address, five a second.
+struct Flow<'a> {
+    guest: &'a InstanceHandle<'a>,
+    log: String,
+}
+
+impl<'a> Flow<'a> {
+    async fn start(guest: &'a InstanceHandle<'a>, address: &str) -> Self {
+        let log = format!("/tmp/ping-{address}");
+        let script = format!("setsid ping -i 0.2 {address} > {log} 2>&1 < /dev/null &");
+        guest.sh(&script).await.unwrap();
+        Self { guest, log }
+    }
+
+    /// The numbers of the answers so far, in the order in which they came.
+    async fn answers(&self) -> Vec<u64> {
+        let script = format!("sed -n 's/.* seq=\\([0-9]*\\) .*/\\1/p' {}", self.log);
+        let said = self.guest.sh(&script).await.unwrap();
+        said.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    /// Waits until twenty more have come.
+    async fn goes_on(&self) {
+        let so_far = self.answers().await.len();
+        wait_for(format!("more of {}", self.log), GENEROUS, || async {
+            let now = self.answers().await.len();
+            if now >= so_far + 20 {
+                Ok(())
+            } else {
+                Err(format!("{now} answers"))
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Each was answered, once: there is no gap up to the last that has come.
+    async fn lost_nothing(self) {
+        let answers = self.answers().await;
+        let expected: Vec<_> = (0..).take(answers.len()).collect();
+        assert_eq!(answers, expected, "{}", self.log);
+    }
+}
