@@ -23,7 +23,7 @@ async fn a_foreign_domain_is_never_touched_and_what_it_uses_is_not_free() {
     let hypervisor = cloud.hypervisor("node-1", "capacity", has_capacity).await;
     let capacity = hypervisor.unwrap().status.unwrap().capacity.unwrap();
     let whole = capacity.memory.bytes().unwrap();
-    let half = whole / 2 >> 20 << 20;
+    let half = (whole / 2) >> 20 << 20;
     define(node, half >> 20, &web.uuid().await.unwrap()).await;
     let before = look(node).await;
 
@@ -143,12 +143,12 @@ fn xml(name: &str, uuid: &str, (vcpus, mebibytes): (u32, u64), more: &str, disk:
 /// Everything of the two: which start it is, how it is defined, its files and their times.
 async fn look(node: &Node) -> String {
     let script = format!(
-        r#"for uuid in {NOBODYS} {ANOTHERS}; do
+        r"for uuid in {NOBODYS} {ANOTHERS}; do
 virsh -q domid $uuid; virsh -q domstate $uuid; virsh -q dumpxml $uuid; virsh -q dumpxml --inactive $uuid
 done
 for file in $(find /var/lib/kilonova/instances/{ANOTHERS} /var/lib/libvirt/images/nobodys.raw -type f | sort); do
 stat -c '%n %s %y %U %a' $file; sha256sum $file
-done"#
+done"
     );
     node.sh(&script).await.unwrap()
 }

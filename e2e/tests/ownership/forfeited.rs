@@ -38,7 +38,12 @@ async fn an_instance_on_a_node_declared_gone_goes_and_is_purged_when_its_agent_r
         .unwrap();
 
     let taint = format!("{GONE}=off:NoExecute");
-    hand::kubectl(&cloud, ["taint", "node", "node-2", &taint]).await;
+    let untaint = format!("{GONE}-");
+    let (say, unsay) = (
+        ["taint", "node", "node-2", &taint],
+        ["taint", "node", "node-2", &untaint],
+    );
+    let gone = hand::say(&cloud, say, unsay).await;
     web.gone().await.unwrap();
     // Its address is free, its guest is not dead.
     let next = shop.create("next", on("node-1", spec)).await.unwrap();
@@ -52,8 +57,7 @@ async fn an_instance_on_a_node_declared_gone_goes_and_is_purged_when_its_agent_r
 
     drop(agent);
     hand::nothing_left(&cloud, node, &[&uuid, &netns], &uid).await;
-    let untaint = format!("{GONE}-");
-    hand::kubectl(&cloud, ["taint", "node", "node-2", &untaint]).await;
+    drop(gone);
     assert_eq!(next.ip().await.unwrap(), "10.0.0.50");
     shop.close().await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! What an operator does by hand, and what he looks at.
 
+use std::thread;
+
 use kilonova_crds::{
     Domain, Instance, names,
     v1alpha1::{Hypervisor, Orphan},
@@ -15,11 +17,47 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 /// Runs kubectl as admin, and gives its output.
 pub async fn kubectl<'a>(cloud: &Cloud, args: impl IntoIterator<Item = &'a str>) -> String {
     let output = cloud.lab().kubectl(args).await.unwrap();
     output.checked().unwrap().stdout
+}
+
+/// What an operator said, until this is dropped.
+pub struct Said<'a> {
+    cloud: &'a Cloud,
+    unsay: Vec<&'a str>,
+}
+
+impl Drop for Said<'_> {
+    fn drop(&mut self) {
+        let unsay = || {
+            let runtime = Runtime::new().unwrap();
+            let args = self.unsay.iter();
+            let unsaid = runtime.block_on(self.cloud.lab().kubectl(args));
+            unsaid.unwrap().checked().unwrap();
+        };
+        // A runtime of its own: this may be in the midst of another's.
+        thread::scope(|scope| scope.spawn(unsay).join()).unwrap();
+    }
+}
+
+/// Runs kubectl with `say`, and with `unsay` when what it gives is dropped.
+pub async fn say<'a>(
+    cloud: &'a Cloud,
+    say: impl IntoIterator<Item = &'a str>,
+    unsay: impl IntoIterator<Item = &'a str>,
+) -> Said<'a> {
+    kubectl(cloud, say).await;
+    let unsay = unsay.into_iter().collect();
+    Said { cloud, unsay }
+}
+
+/// Cordons a node until what it gives is dropped.
+pub async fn cordon<'a>(cloud: &'a Cloud, node: &'a str) -> Said<'a> {
+    say(cloud, ["cordon", node], ["uncordon", node]).await
 }
 
 /// Programs that do not run; they do again when this is dropped.
@@ -99,8 +137,8 @@ pub async fn listed(cloud: &Cloud, node: &str, uuid: &str) -> Orphan {
 
 /// Waits until a Hypervisor lists no orphan.
 pub async fn none_listed(cloud: &Cloud, node: &str) {
-    let none = |h: &Hypervisor| h.status.as_ref().is_some_and(|s| s.orphans.is_empty());
-    cloud.hypervisor(node, "no orphan", none).await.unwrap();
+    let empty = |h: &Hypervisor| h.status.as_ref().is_some_and(|s| s.orphans.is_empty());
+    cloud.hypervisor(node, "no orphan", empty).await.unwrap();
 }
 
 /// Waits until nothing on a node names any of these words, and no Domain there has this uid.
@@ -130,4 +168,32 @@ pub async fn never_noticed(web: &InstanceHandle<'_>, ip: &str, boot: &str) {
         answer.contains(&format!("lease of {ip} obtained")),
         "{answer}"
     );
+}
+
+/// Waits until the agent that has just started says that it lives: then it has reported.
+pub async fn renewed(cloud: &Cloud, node: &str) {
+    let before = lease(cloud, node).await.unwrap_or_default();
+    wait_for("the Lease to be renewed", GENEROUS, || async {
+        match lease(cloud, node).await {
+            Some(now) if now != before => Ok(()),
+            now => Err(format!("{now:?}")),
+        }
+    })
+    .await
+    .unwrap();
+}
+
+async fn lease(cloud: &Cloud, node: &str) -> Option<String> {
+    let namespace = names::node_namespace(node);
+    let version = "-o=jsonpath={.metadata.resourceVersion}";
+    let args = [
+        "get",
+        "lease",
+        names::AGENT_LEASE,
+        "-n",
+        &namespace,
+        version,
+    ];
+    let output = cloud.lab().kubectl(args).await.unwrap();
+    output.checked().ok().map(|o| o.stdout)
 }

@@ -63,7 +63,7 @@ async fn in_an_emptied_node_namespace_all_is_held_served_and_listed() {
     hand::never_noticed(&web, &ip, &boot).await;
     agent.kill().unwrap();
     agent.start().unwrap();
-    renewed(&cloud).await;
+    hand::renewed(&cloud, "node-1").await;
     hand::never_noticed(&web, &ip, &boot).await;
     let has = settled(&cloud).await;
     let differences: Vec<_> = has.symmetric_difference(&had).collect();
@@ -88,34 +88,6 @@ async fn in_an_emptied_node_namespace_all_is_held_served_and_listed() {
 /// What is on the node, without the logs that grow by looking.
 async fn settled(cloud: &Cloud) -> BTreeSet<String> {
     inventory(cloud.lab().node(0)).await.unwrap()
-}
-
-/// Waits until the agent that has just started says that it lives: then it has reported.
-async fn renewed(cloud: &Cloud) {
-    let before = lease(cloud).await.unwrap_or_default();
-    wait_for("the Lease to be renewed", GENEROUS, || async {
-        match lease(cloud).await {
-            Some(now) if now != before => Ok(()),
-            now => Err(format!("{now:?}")),
-        }
-    })
-    .await
-    .unwrap();
-}
-
-async fn lease(cloud: &Cloud) -> Option<String> {
-    let namespace = names::node_namespace("node-1");
-    let version = "-o=jsonpath={.metadata.resourceVersion}";
-    let args = [
-        "get",
-        "lease",
-        names::AGENT_LEASE,
-        "-n",
-        &namespace,
-        version,
-    ];
-    let output = cloud.lab().kubectl(args).await.unwrap();
-    output.checked().ok().map(|o| o.stdout)
 }
 
 /// The node lists it with all that placement must not give away twice.

@@ -18,7 +18,7 @@ async fn a_domain_without_room_is_refused_for_good_and_the_instance_goes_to_anot
     let (_alone, cloud) = alone().await;
     let shop = cloud.tenant("refused").await.unwrap();
     let narrow = cloud.lab().node_named("node-2").unwrap();
-    hand::kubectl(&cloud, ["cordon", "node-1"]).await;
+    let cordoned = hand::cordon(&cloud, "node-1").await;
     let before = kilonova_e2e::cloud::inventory(narrow).await.unwrap();
     let agent = hand::stop(hand::agent(&cloud, "node-2"));
     let web = shop.create("web", json!({})).await.unwrap();
@@ -32,7 +32,7 @@ async fn a_domain_without_room_is_refused_for_good_and_the_instance_goes_to_anot
 
     // Something of nobody's has taken the memory, and the order to purge is late.
     let controllers = hand::without_controllers(&cloud);
-    memory(narrow, "umount /proc/meminfo 2>/dev/null || true; sed 's/^MemAvailable:.*/MemAvailable: 65536 kB/' /proc/meminfo > /run/meminfo; mount --bind /run/meminfo /proc/meminfo").await;
+    let scarce = Scarce::on(narrow).await;
     drop(agent);
     wait_for("it to be refused", GENEROUS, || async {
         match outcome().await? {
@@ -42,14 +42,13 @@ async fn a_domain_without_room_is_refused_for_good_and_the_instance_goes_to_anot
     })
     .await
     .unwrap();
-    let message = hand::domains(&cloud, "node-2").get(&uid).await.unwrap();
-    let message = format!("{:?}", message.status.unwrap().conditions);
-    assert!(message.contains("memory"), "{message}");
-    memory(narrow, "umount /proc/meminfo").await;
-    let agent = hand::stop(hand::agent(&cloud, "node-2"));
-    drop(agent);
-    // Room came back, and another is started there: not this one.
+    assert_eq!(reason(&cloud, &uid).await, "InsufficientMemory");
+    drop(scarce);
+    // Room came back, and an agent that starts does not start it.
+    drop(hand::stop(hand::agent(&cloud, "node-2")));
+    hand::renewed(&cloud, "node-2").await;
     assert_eq!(outcome().await.unwrap(), Some(Outcome::Refused));
+    assert_eq!(reason(&cloud, &uid).await, "InsufficientMemory");
     let seen = kilonova_e2e::cloud::inventory(narrow).await.unwrap();
     let made: Vec<_> = seen.difference(&before).collect();
     assert!(made.is_empty(), "{made:#?}");
@@ -64,7 +63,7 @@ async fn a_domain_without_room_is_refused_for_good_and_the_instance_goes_to_anot
         "{}",
         summary(&waits)
     );
-    hand::kubectl(&cloud, ["uncordon", "node-1"]).await;
+    drop(cordoned);
     let running = web.ready("Running").await.unwrap().status.unwrap();
     assert_eq!(running.node_name.as_deref(), Some("node-1"));
     assert_eq!(running.power_state, Some(PowerState::Running));
@@ -72,8 +71,29 @@ async fn a_domain_without_room_is_refused_for_good_and_the_instance_goes_to_anot
     shop.close().await.unwrap();
 }
 
-async fn memory(node: &Node, script: &str) {
-    node.sh(script).await.unwrap();
+/// A node with 64 MiB of memory left, as its kernel says until this is dropped.
+struct Scarce<'a>(&'a Node);
+
+impl<'a> Scarce<'a> {
+    async fn on(node: &'a Node) -> Self {
+        let script = "sed 's/^MemAvailable:.*/MemAvailable: 65536 kB/' /proc/meminfo > /run/meminfo\n\
+                      mount --bind /run/meminfo /proc/meminfo";
+        node.sh(script).await.unwrap();
+        Self(node)
+    }
+}
+
+impl Drop for Scarce<'_> {
+    fn drop(&mut self) {
+        let undone = self.0.command(["umount", "/proc/meminfo"]).status();
+        assert!(undone.unwrap().success());
+    }
+}
+
+/// Why its Domain on node-2 came to that.
+async fn reason(cloud: &Cloud, uid: &str) -> String {
+    let domain = hand::domains(cloud, "node-2").get(uid).await.unwrap();
+    domain.status.unwrap().reason.unwrap()
 }
 
 /// What its Domain on node-2 came to.

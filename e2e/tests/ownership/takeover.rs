@@ -59,7 +59,7 @@ async fn b68_an_instance_restored_without_status_finds_its_domain_again() {
     let lost = lose(&cloud, &same).await;
     let lost_other = lose(&cloud, &other).await;
     // As from a backup, without uid and status; no placement would choose node-2.
-    hand::kubectl(&cloud, ["cordon", "node-2"]).await;
+    let cordoned = hand::cordon(&cloud, "node-2").await;
     let same = shop.create("same", json!({})).await.unwrap();
     let heir = shop.object("Instance", "heir", &spec());
     cloud.apply(&[told(heir, &lost_other.uid)]).await.unwrap();
@@ -68,7 +68,7 @@ async fn b68_an_instance_restored_without_status_finds_its_domain_again() {
     took_over(&same, &lost).await;
     took_over(&shop.instance("heir"), &lost_other).await;
     hand::none_listed(&cloud, "node-2").await;
-    hand::kubectl(&cloud, ["uncordon", "node-2"]).await;
+    drop(cordoned);
     // It is its own by now: it goes with it.
     let (node, words) = (same.node().await.unwrap(), [&*lost.uuid]);
     let uid = same.get().await.unwrap().uid().unwrap();
