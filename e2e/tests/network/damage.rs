@@ -10,7 +10,7 @@ use kilonova_e2e::{
 
 use crate::{
     alone,
-    guests::{answers, at, configured, create, pings, told_by_dhcp},
+    guests::{answers, at, configured, create, difference, pings, told_by_dhcp},
     world::{PORT, WORLD},
 };
 
@@ -62,7 +62,7 @@ async fn b44_links_rules_and_switches_that_are_broken_by_hand_are_mended() {
             if now == *before {
                 Ok(())
             } else {
-                Err(format!("{:#?}", now.symmetric_difference(before)))
+                Err(difference(before, &now))
             }
         })
         .await
@@ -78,7 +78,7 @@ async fn b44_links_rules_and_switches_that_are_broken_by_hand_are_mended() {
 async fn look(node: &Node, netns: &str) -> BTreeSet<String> {
     let mut all = inventory(node).await.unwrap();
     // The chain of another's that we flush had a rule of its own, which is not ours to mend.
-    all.retain(|line| !line.ends_with(" counter"));
+    all.retain(|line| !line.ends_with("\tcounter"));
     let script = format!(
         "ip netns exec {netns} sh -c \"ip -o link | sed -E 's/^[0-9]+: //; s/@[^:]*//'; cat /proc/sys/net/ipv4/ip_forward\"
          cat /proc/sys/net/ipv4/ip_forward"

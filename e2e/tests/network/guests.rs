@@ -1,6 +1,6 @@
 //! What guests are asked to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kilonova_e2e::{
     cloud::{InstanceHandle, Tenant},
@@ -90,4 +90,11 @@ pub async fn another_dhcp_server(node: &Machine, netns: &str, before: &[String])
     })
     .await
     .unwrap();
+}
+
+/// What is no longer there, or is new, a line each.
+pub fn difference(before: &BTreeSet<String>, after: &BTreeSet<String>) -> String {
+    let gone = before.difference(after).map(|line| format!("- {line}"));
+    let new = after.difference(before).map(|line| format!("+ {line}"));
+    gone.chain(new).collect::<Vec<_>>().join("\n")
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     alone,
-    guests::{at, configured, create, mac, pings},
+    guests::{at, configured, create, difference, mac, pings},
     world::WORLD,
 };
 
@@ -56,7 +56,7 @@ async fn b18_deletion_leaves_no_link_netns_rule_lease_or_route() {
             if after == *before {
                 Ok(())
             } else {
-                Err(format!("{:#?}", after.symmetric_difference(before)))
+                Err(difference(before, &after))
             }
         })
         .await
