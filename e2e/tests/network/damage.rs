@@ -75,12 +75,13 @@ async fn b44_links_rules_and_switches_that_are_broken_by_hand_are_mended() {
 }
 
 /// All that is on a node, with what an inventory does not tell: which links have which master and are up, and switches.
+/// Not the MAC of the way out: the kernel chooses it.
 async fn look(node: &Node, netns: &str) -> BTreeSet<String> {
     let mut all = inventory(node).await.unwrap();
     // The chain of another's that we flush had a rule of its own, which is not ours to mend.
     all.retain(|line| !line.ends_with("\tcounter"));
     let script = format!(
-        "ip netns exec {netns} sh -c \"ip -o link | sed -E 's/^[0-9]+: //; s/@[^:]*//'; cat /proc/sys/net/ipv4/ip_forward\"
+        "ip netns exec {netns} sh -c \"ip -o link | sed -E 's/^[0-9]+: //; s/@[^:]*//; /^out0/s/ether [^ ]*//'; cat /proc/sys/net/ipv4/ip_forward\"
          cat /proc/sys/net/ipv4/ip_forward"
     );
     let more = node.sh(&script).await.unwrap();
