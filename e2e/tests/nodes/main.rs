@@ -13,6 +13,7 @@ mod finalizer;
 mod hosts;
 mod leader;
 mod missing;
+mod story;
 mod world;
 
 use kilonova_e2e::{cloud::Cloud, lab::LabOptions};
