@@ -5,7 +5,7 @@ use kilonova_e2e::cloud::{InstanceHandle, summary};
 use serde_json::json;
 
 use crate::{
-    guests::{at, configured, create, mac, pings, told_by_dhcp},
+    guests::{at, configured, create, dhcp_servers, mac, pings, told_by_dhcp},
     together,
 };
 
@@ -116,7 +116,7 @@ async fn b37_b43_who_asks_for_a_held_address_waits_for_its_holder_and_is_served_
     let node = cloud.lab().node(0);
     let leases = format!("grep ' 10.0.0.77 ' /run/kilonova/segments/{netns}/leases");
     assert!(node.sh(&leases).await.unwrap().contains(&before));
-    let server = crate::guests::dhcp_servers(node, &netns).await;
+    let server = dhcp_servers(node, &netns).await;
 
     first.delete().await.unwrap();
     first.gone().await.unwrap();
@@ -134,7 +134,7 @@ async fn b37_b43_who_asks_for_a_held_address_waits_for_its_holder_and_is_served_
         leases.contains(&after) && !leases.contains(&before),
         "{leases}"
     );
-    assert_eq!(crate::guests::dhcp_servers(node, &netns).await, server);
+    assert_eq!(dhcp_servers(node, &netns).await, server);
     assert!(pings(&stays, "10.0.0.77").await);
     let seen = stays.sh("ip neigh show 10.0.0.77").await.unwrap();
     assert!(seen.contains(&after), "{seen}");

@@ -55,8 +55,8 @@ pub async fn told_by_dhcp(guest: &InstanceHandle<'_>) -> BTreeMap<String, String
 
 /// Whether it gets an echo from an address, some patience given.
 pub async fn pings(guest: &InstanceHandle<'_>, address: &str) -> bool {
-    let script = format!("ping -q -c 5 -i 0.5 -W 3 {address}");
-    guest.sh(&script).await.is_ok()
+    let script = format!("ping -q -c 5 -i 0.5 -W 3 {address} > /dev/null && echo yes || echo no");
+    guest.sh(&script).await.unwrap() == "yes"
 }
 
 /// What each of these servers (`ADDRESS:PORT`) says to it, those that it reaches, all asked at once.

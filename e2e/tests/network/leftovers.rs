@@ -71,7 +71,7 @@ async fn settled(cloud: &Cloud, node: &Node) {
     wait_for("earlier tests' things to go", GENEROUS, || async {
         let args = [
             "get",
-            "domains.node.kilonova.dev,instances",
+            "domains.node.kilonova.dev,instances,namespaces",
             "-A",
             "-o=json",
         ];

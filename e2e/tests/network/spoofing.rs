@@ -55,7 +55,6 @@ async fn b41_a_guest_that_takes_anothers_mac_or_address_reaches_nobody() {
         come.until(&format!("{LIAR} > {PEER}: ICMP echo request"))
             .await;
         come.until(echo).await;
-        assert!(!come.lines(echo).is_empty());
     }
     for lie in [
         format!("{OTHER_MAC} > "),
