@@ -47,6 +47,7 @@ unit: ## tests without a control plane (root: network namespaces, a libvirtd of 
 	cargo test --quiet -p kilonova-e2e --lib --bins
 
 e2e: build ## tests on real parts, with real guests (root); one of them: make e2e TEST=name
+	cargo build --quiet -p kilonova-e2e --bin kilonova-lab
 	cargo test -p kilonova-controllers --test way -- $(TEST)
 	cargo test -p kilonova-e2e --tests -- --test-threads=$(E2E_THREADS) $(TEST)
 
