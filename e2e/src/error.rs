@@ -145,3 +145,13 @@ impl Error {
         move |source| Self::System { action, source }
     }
 }
+
+/// Tells an error on standard error, with a line for each cause.
+pub fn tell(error: &dyn std::error::Error) {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        eprintln!("  because: {inner}");
+        cause = inner.source();
+    }
+}

@@ -25,4 +25,4 @@ pub mod process;
 pub mod repo;
 pub mod wait;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, tell};

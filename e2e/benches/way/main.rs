@@ -39,12 +39,7 @@ fn main() -> ExitCode {
     match runtime.block_on(run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
-            let mut cause = error.source();
-            while let Some(inner) = cause {
-                eprintln!("  because: {inner}");
-                cause = inner.source();
-            }
+            kilonova_e2e::tell(error.as_ref());
             ExitCode::FAILURE
         }
     }

@@ -125,6 +125,17 @@ impl LabOptions {
         self
     }
 
+    /// Without `MutatingAdmissionPolicy`: as an API server before 1.36 is by default.
+    #[must_use]
+    pub fn without_mutating_policies(mut self) -> Self {
+        let kind = "admissionregistration.k8s.io/v1/mutatingadmissionpolic";
+        self.apiserver_args.extend([
+            format!("--runtime-config={kind}ies=false,{kind}ybindings=false"),
+            "--disable-admission-plugins=MutatingAdmissionPolicy".to_owned(),
+        ]);
+        self
+    }
+
     /// With so many replicas of the controllers.
     #[must_use]
     pub fn controllers(mut self, replicas: usize) -> Self {

@@ -65,12 +65,11 @@ async fn a_guest_boots_from_its_config_drive_on_a_node() {
     })
     .await
     .unwrap();
-    let answer =
-        ssh("hostname; cat /sys/class/net/eth0/mtu; ip route; echo kept > /root/kept; sync")
-            .await
-            .unwrap()
-            .checked()
-            .unwrap();
+    let answer = ssh("hostname; cat /sys/class/net/eth0/mtu; ip route; echo kept > ~/kept; sync")
+        .await
+        .unwrap()
+        .checked()
+        .unwrap();
     assert!(
         answer.stdout.starts_with("web-1\n1400\n"),
         "{}",
@@ -89,7 +88,7 @@ async fn a_guest_boots_from_its_config_drive_on_a_node() {
         .await
         .unwrap();
     wait_for("ssh after a power cut", GENEROUS, || async {
-        ssh("cat /root/kept")
+        ssh("cat ~/kept")
             .await
             .and_then(kilonova_e2e::process::Output::checked)
             .map_err(|e| e.to_string())

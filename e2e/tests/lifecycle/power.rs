@@ -12,7 +12,7 @@ async fn b05_stop_and_start_keep_the_disk() {
     let web = shop.create("web-1", json!({})).await.unwrap();
     web.ready("Running").await.unwrap();
     let before = web
-        .sh("echo kept > /root/kept; sync; cat /proc/sys/kernel/random/boot_id")
+        .sh("echo kept > ~/kept; sync; cat /proc/sys/kernel/random/boot_id")
         .await
         .unwrap();
     let address = web.status().await.unwrap().interfaces;
@@ -32,7 +32,7 @@ async fn b05_stop_and_start_keep_the_disk() {
     web.power("On").await.unwrap();
     web.ready("Running").await.unwrap();
     assert_eq!(web.domain_state().await.unwrap(), "running");
-    assert_eq!(web.sh("cat /root/kept").await.unwrap(), "kept");
+    assert_eq!(web.sh("cat ~/kept").await.unwrap(), "kept");
     assert_ne!(web.boot_id().await.unwrap(), before, "it was off");
     assert_eq!(web.status().await.unwrap().interfaces, address);
     shop.close().await.unwrap();

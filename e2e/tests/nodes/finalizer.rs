@@ -13,9 +13,6 @@ use serde_json::json;
 
 use crate::{cloud, world};
 
-/// What an API server before 1.36 does not serve by default.
-const POLICIES: &str = "admissionregistration.k8s.io/v1/mutatingadmissionpolic";
-
 #[tokio::test]
 async fn with_mutating_policies_the_api_server_gives_the_finalizer_and_deletion_leaves_nothing() {
     let (_alone, cloud) = cloud().await;
@@ -25,11 +22,9 @@ async fn with_mutating_policies_the_api_server_gives_the_finalizer_and_deletion_
 
 #[tokio::test]
 async fn without_mutating_policies_the_controllers_give_the_finalizer_before_the_binding() {
-    let mut options = LabOptions::new("finalizer").nodes(1);
-    options.apiserver_args = vec![
-        format!("--runtime-config={POLICIES}ies=false,{POLICIES}ybindings=false"),
-        "--disable-admission-plugins=MutatingAdmissionPolicy".to_owned(),
-    ];
+    let options = LabOptions::new("finalizer")
+        .nodes(1)
+        .without_mutating_policies();
     let cloud = Cloud::start(options).await.unwrap();
     let written = life(&cloud, "plain").await;
     assert_eq!(written, 2, "the finalizer is added and removed");

@@ -71,7 +71,7 @@ async fn b66_events_tell_the_story_in_order_once_and_without_secrets() {
     let (_alone, cloud) = cloud().await;
     let shop = cloud.tenant("b66").await.unwrap();
     let secret = "swordfish-4711";
-    let user_data = format!("#!/bin/sh\necho {secret} > /root/secret\n");
+    let user_data = format!("#!/bin/sh\necho {secret} > /etc/secret\n");
     let spec = json!({"userData": user_data, "flavor": "later66"});
     let web = shop.create("web-1", spec).await.unwrap();
     let uid = web.get().await.unwrap().metadata.uid.unwrap();
@@ -82,7 +82,7 @@ async fn b66_events_tell_the_story_in_order_once_and_without_secrets() {
     });
     cloud.apply(&[flavor]).await.unwrap();
     web.ready("Running").await.unwrap();
-    assert_eq!(web.sh("cat /root/secret").await.unwrap(), secret);
+    assert_eq!(web.sh("cat /etc/secret").await.unwrap(), secret);
     for (times, power) in [(1, "Off"), (2, "On"), (2, "Off"), (3, "On")] {
         web.power(power).await.unwrap();
         let (ready, reason) = match power {

@@ -14,7 +14,7 @@ async fn where_the_root_disk_is_gone_no_blank_one_is_made_and_its_return_helps()
     let shop = cloud.tenant("missing").await.unwrap();
     let web = shop.create("web", on("node-2", json!({}))).await.unwrap();
     web.ready("Running").await.unwrap();
-    web.sh("echo kept > /root/kept; sync").await.unwrap();
+    web.sh("echo kept > ~/kept; sync").await.unwrap();
     web.power("Off").await.unwrap();
     web.ready("Stopped").await.unwrap();
     let node = web.node().await.unwrap();
@@ -40,6 +40,6 @@ async fn where_the_root_disk_is_gone_no_blank_one_is_made_and_its_return_helps()
 
     std::fs::rename(&aside, &disk).unwrap();
     web.ready("Running").await.unwrap();
-    assert_eq!(web.sh("cat /root/kept").await.unwrap(), "kept");
+    assert_eq!(web.sh("cat ~/kept").await.unwrap(), "kept");
     shop.close().await.unwrap();
 }

@@ -12,8 +12,6 @@ use crate::cloud;
 
 /// Writes that a start may cost: binding, Domain, Domain.status, Instance.status.
 const WRITES: usize = 4;
-/// What an API server before 1.36 does not serve by default.
-const POLICIES: &str = "admissionregistration.k8s.io/v1/mutatingadmissionpolic";
 /// Starts that are counted at most. On a machine that is busy with something else a step may take more than the 3 s
 /// after which progress is told, which is another write: the promise is of a start without that.
 const STARTS: usize = 4;
@@ -27,11 +25,9 @@ async fn create_to_running_costs_four_writes() {
 
 #[tokio::test]
 async fn without_mutating_policies_the_finalizer_costs_one_write_more() {
-    let mut options = LabOptions::new("nomutating").nodes(1);
-    options.apiserver_args = vec![
-        format!("--runtime-config={POLICIES}ies=false,{POLICIES}ybindings=false"),
-        "--disable-admission-plugins=MutatingAdmissionPolicy".to_owned(),
-    ];
+    let options = LabOptions::new("nomutating")
+        .nodes(1)
+        .without_mutating_policies();
     let cloud = Cloud::start(options).await.unwrap();
     let writes = cheapest_start(&cloud, "fivewrites").await;
     assert_eq!(writes.len(), WRITES + 1, "{writes:#?}");

@@ -55,14 +55,14 @@ async fn b52_a_killed_qemu_is_reported_and_started_again() {
     let web = shop.create("web-1", json!({})).await.unwrap();
     let before = web.ready("Running").await.unwrap();
     let boot = web
-        .sh("echo kept > /root/kept; sync; cat /proc/sys/kernel/random/boot_id")
+        .sh("echo kept > ~/kept; sync; cat /proc/sys/kernel/random/boot_id")
         .await
         .unwrap();
     web.kill_qemu().await.unwrap();
     let history = web.history(&before, runs_again()).await.unwrap();
     told(&history, PowerState::Crashed, "crashed");
     assert_ne!(web.boot_id().await.unwrap(), boot);
-    assert_eq!(web.sh("cat /root/kept").await.unwrap(), "kept");
+    assert_eq!(web.sh("cat ~/kept").await.unwrap(), "kept");
     shop.close().await.unwrap();
 }
 

@@ -7,7 +7,7 @@ mod setup;
 mod show;
 mod up;
 
-use std::{error::Error as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use kilonova_e2e::{build, lab};
@@ -85,12 +85,7 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
-            let mut cause = error.source();
-            while let Some(inner) = cause {
-                eprintln!("  because: {inner}");
-                cause = inner.source();
-            }
+            kilonova_e2e::tell(&error);
             ExitCode::FAILURE
         }
     }
