@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Result, lab::Node};
+use crate::{
+    Result,
+    lab::Node,
+    wait::{GENEROUS, wait_for},
+};
 
 /// Lists, a line each, without what changes by itself: libvirt's domains, the links, addresses and rules of every
 /// netns, the files of the agent and of libvirt, the programs that run. Not: cached images, and logs of libvirt's own.
@@ -37,4 +41,20 @@ done
 pub async fn inventory(node: &Node) -> Result<BTreeSet<String>> {
     let listed = node.sh(SCRIPT).await?;
     Ok(listed.lines().map(|line| line.trim().to_owned()).collect())
+}
+
+/// Waits until no libvirt domain and no Segment is on a node, and gives what is there.
+///
+/// # Errors
+/// When some stay.
+pub async fn empty_inventory(node: &Node) -> Result<BTreeSet<String>> {
+    wait_for("the node to be empty", GENEROUS, || async {
+        let seen = inventory(node).await.map_err(|e| e.to_string())?;
+        let busy = |l: &&String| l.starts_with("domain ") || l.starts_with("netns ");
+        match seen.iter().find(busy) {
+            Some(line) => Err(line.clone()),
+            None => Ok(seen),
+        }
+    })
+    .await
 }

@@ -34,7 +34,7 @@ use tokio::sync::OnceCell;
 
 pub use self::{
     instance::{InstanceHandle, summary},
-    inventory::inventory,
+    inventory::{empty_inventory, inventory},
     offer::GUEST_IMAGE,
     tenant::{KEY_PAIR, NETWORK, Tenant},
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use kilonova_crds::{names, v1alpha1::Instance};
 use kilonova_e2e::{
-    cloud::{Cloud, InstanceHandle, Tenant, inventory},
+    cloud::{Cloud, InstanceHandle, Tenant, empty_inventory, inventory},
     lab::{LabOptions, Node},
     wait::{GENEROUS, wait_for},
 };
@@ -44,7 +44,7 @@ async fn life(cloud: &Cloud, namespace: &str) -> usize {
     let known = first.get().await.unwrap();
     first.delete().await.unwrap();
     first.gone().await.unwrap();
-    let empty = empty(node).await;
+    let empty = empty_inventory(node).await.unwrap();
 
     let web = create(&shop, "web-1", "On").await;
     let history = web.history(&known, is_bound).await.unwrap();
@@ -103,20 +103,6 @@ fn has_finalizer(instance: &Instance) -> bool {
     finalizers.is_some_and(|f| f.iter().any(|f| f == names::INSTANCE_FINALIZER))
 }
 
-/// Waits until no segment is on the node, and gives what is there.
-async fn empty(node: &Node) -> BTreeSet<String> {
-    wait_for("the node to be empty", GENEROUS, || async {
-        let seen = inventory(node).await.map_err(|e| e.to_string())?;
-        let busy = |l: &&String| l.starts_with("domain ") || l.starts_with("netns ");
-        match seen.iter().find(busy) {
-            Some(line) => Err(line.clone()),
-            None => Ok(seen),
-        }
-    })
-    .await
-    .unwrap()
-}
-
 /// Nothing more is on the node than before, and no Domain is asked for.
 async fn nothing_left(cloud: &Cloud, node: &Node, before: &BTreeSet<String>, gone: &Instance) {
     let name = gone.metadata.name.as_deref().unwrap();
@@ -133,7 +119,7 @@ async fn nothing_left(cloud: &Cloud, node: &Node, before: &BTreeSet<String>, gon
     })
     .await
     .unwrap();
-    let after = empty(node).await;
+    let after = empty_inventory(node).await.unwrap();
     let left: Vec<_> = after.symmetric_difference(before).collect();
     assert!(left.is_empty(), "{name}: {left:#?}");
 }

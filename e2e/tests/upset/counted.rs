@@ -2,9 +2,8 @@
 
 use kilonova_crds::{ConditionStatus::False, condition::types::SCHEDULED, names};
 use kilonova_e2e::{
-    cloud::{Cloud, InstanceHandle, inventory, summary},
+    cloud::{Cloud, InstanceHandle, empty_inventory, inventory, summary},
     lab::{AuditEvent, LabOptions},
-    wait::{GENEROUS, wait_for},
 };
 use serde_json::json;
 
@@ -96,16 +95,7 @@ async fn b18_of_the_last_instance_nothing_is_left_on_the_node() {
         .unwrap();
     shop.close().await.unwrap();
     let node = cloud.lab().node(0);
-    let empty = wait_for("the node to be empty", GENEROUS, || async {
-        let seen = inventory(node).await.map_err(|e| e.to_string())?;
-        let busy = |l: &&String| l.starts_with("domain ") || l.starts_with("netns ");
-        match seen.iter().find(busy) {
-            Some(line) => Err(line.clone()),
-            None => Ok(seen),
-        }
-    })
-    .await
-    .unwrap();
+    let empty = empty_inventory(node).await.unwrap();
 
     let shop = cloud.tenant("b18").await.unwrap();
     let one = shop.create("one", json!({})).await.unwrap();
