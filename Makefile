@@ -4,8 +4,11 @@
 LAB   := cargo run --release --quiet -p kilonova-e2e --bin kilonova-lab --
 CRDS  := charts/kilonova-crds/templates
 TOOLS := .kilonova/cache/tools
-# Labs side by side in the end-to-end tests: each is a control plane and its guests.
+# Suites of end-to-end tests side by side, each with a lab (a control plane and its guests), and tests in each.
+E2E_SUITES  ?= 2
 E2E_THREADS ?= 2
+E2E    := -p kilonova-e2e -p kilonova-controllers
+SUITES := way $(basename $(notdir $(filter-out %/api_common,$(wildcard e2e/tests/*))))
 
 .PHONY: help preflight setup build up down demo test lint unit e2e bench crds
 .DEFAULT_GOAL := help
@@ -46,10 +49,13 @@ unit: ## tests without a control plane (root: network namespaces, a libvirtd of 
 	cargo test --quiet -p kilonova-controllers --bins
 	cargo test --quiet -p kilonova-e2e --lib --bins
 
+# What has waits in it leaves the cores to another: a suite prints what it has to say when it ends.
 e2e: build ## tests on real parts, with real guests (root); one of them: make e2e TEST=name
 	cargo build --quiet -p kilonova-e2e --bin kilonova-lab
-	cargo test -p kilonova-controllers --test way -- $(TEST)
-	cargo test -p kilonova-e2e --tests -- --test-threads=$(E2E_THREADS) $(TEST)
+	cargo test --quiet $(E2E) --tests --no-run
+	@printf '%s\n' $(SUITES) | xargs -P $(E2E_SUITES) -I SUITE sh -c \
+		'said=$$(cargo test --quiet $(E2E) --test SUITE -- --test-threads=$(E2E_THREADS) $(TEST) 2>&1); code=$$?; \
+		printf "== SUITE\n%s\n" "$$said"; exit $$code'
 
 bench: setup ## measurements, as ratios in one run (root, some minutes, best on a quiet machine); see docs/performance.md
 	cargo bench --quiet -p kilonova-e2e --bench way
@@ -62,4 +68,4 @@ crds: ## write the CRDs and docs/api.md from crds/
 $(TOOLS)/bin/cargo-deny:
 	@mkdir -p $(TOOLS)/bin
 	@if command -v cargo-deny > /dev/null; then ln -sf "$$(command -v cargo-deny)" $@; \
-	else echo "installing cargo-deny (once; minutes)"; cargo install cargo-deny --locked --quiet --root $(TOOLS); fi
+	else echo "installing cargo-deny (once; minutes)"; cargo install cargo-deny --locked --quiet --debug --root $(TOOLS); fi

@@ -2,6 +2,7 @@
 //! something to do, and does nothing when there is not.
 
 use std::{
+    ffi::OsString,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -151,6 +152,16 @@ fn programs(progress: &Progress) -> Result<()> {
         "-p",
         "kilonova-agent",
     ]);
+    // What `cargo run` says of this program: build scripts that look at it would run again, and all that needs them
+    // be built again, here and at the next build that is not ours.
+    let inherited = std::env::vars_os().map(|(name, _)| name);
+    let of_this = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for name in inherited.filter(of_this) {
+        cargo.env_remove(name);
+    }
     visible(cargo.current_dir(repo::root()))
 }
 
