@@ -25,10 +25,15 @@ mod inventory;
 mod offer;
 mod tenant;
 
-use std::{fmt, fs, sync::Arc};
+use std::{collections::BTreeSet, fmt, fs, sync::Arc};
 
-use kilonova_crds::{condition, v1alpha1::Hypervisor};
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::Namespace;
+use kilonova_crds::{
+    condition,
+    node::{Domain, Segment},
+    v1alpha1::Hypervisor,
+};
+use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -158,6 +163,36 @@ impl Cloud {
     /// When the API server refuses.
     pub async fn tenant(&self, namespace: &str) -> Result<Tenant<'_>> {
         Tenant::make(self, namespace).await
+    }
+
+    /// Waits until no tenant is going any more (see [`Tenant::close`]) and no node holds a Domain or Segment of one that
+    /// is gone: from then on, what is seen to change is the caller's own doing.
+    ///
+    /// # Errors
+    /// When one does not end.
+    pub async fn settled(&self) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let domains: Api<Domain> = Api::all(self.client.clone());
+        let segments: Api<Segment> = Api::all(self.client.clone());
+        let all = ListParams::default();
+        wait_for("closed tenants to be gone", GENEROUS, || async {
+            let failed = |error: kube::Error| error.to_string();
+            let (mut there, mut going) = (BTreeSet::new(), Vec::new());
+            for namespace in namespaces.list(&all).await.map_err(failed)? {
+                if namespace.metadata.deletion_timestamp.is_some() {
+                    going.push(namespace.name_any());
+                }
+                there.insert(namespace.name_any());
+            }
+            let domains = domains.list(&all).await.map_err(failed)?;
+            let of_domains = domains.iter().map(|d| &d.spec.instance.namespace);
+            let segments = segments.list(&all).await.map_err(failed)?;
+            let of_segments = segments.iter().map(|s| &s.spec.network.namespace);
+            let of_nodes = of_domains.chain(of_segments);
+            going.extend(of_nodes.filter(|name| !there.contains(*name)).cloned());
+            if going.is_empty() { Ok(()) } else { Err(going.join(", ")) }
+        })
+        .await
     }
 
     /// The handle of an Instance in any namespace, whether it is there or not.

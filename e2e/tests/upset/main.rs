@@ -18,5 +18,8 @@ async fn cloud() -> (MutexGuard<'static, ()>, Cloud) {
     static ALONE: Mutex<()> = Mutex::const_new(());
     let guard = ALONE.lock().await;
     let cloud = Cloud::shared(LabOptions::new("upset").nodes(1)).await;
-    (guard, cloud.unwrap())
+    let cloud = cloud.unwrap();
+    // The test before this one does not wait for what it deletes.
+    cloud.settled().await.unwrap();
+    (guard, cloud)
 }
