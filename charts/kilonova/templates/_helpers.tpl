@@ -44,7 +44,7 @@ app.kubernetes.io/part-of: kilonova
 
 {{/* imagePullSecrets of a pod. */}}
 {{- define "kilonova.pullSecrets" -}}
-{{- with .Values.image.pullSecrets }}
+{{- with .Values.image.pullSecrets -}}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -93,7 +93,7 @@ system:serviceaccount:{{ include "kilonova.agentsNamespace" . }}:kilonova-agent
 
 {{/* The API server as the operator names it, for pods that shall not need the Service of it. */}}
 {{- define "kilonova.apiServerEnv" -}}
-{{- with .Values.apiServer.host }}
+{{- with .Values.apiServer.host -}}
 - name: KUBERNETES_SERVICE_HOST
   value: {{ . | quote }}
 - name: KUBERNETES_SERVICE_PORT
@@ -122,11 +122,12 @@ system:serviceaccount:{{ include "kilonova.agentsNamespace" . }}:kilonova-agent
 {{ join "," $pairs }}
 {{- end }}
 
-{{/* Where an agent serves its metrics, and where its kubelet asks for them. */}}
-{{- define "kilonova.agentMetricsAddress" -}}
-{{- $address := .Values.agents.metrics.address -}}
-{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ .Values.agents.metrics.port }}
+{{/* An address and port to listen at: .Values.agents.metrics. */}}
+{{- define "kilonova.listen" -}}
+{{ contains ":" .address | ternary (printf "[%s]" .address) .address }}:{{ .port }}
 {{- end }}
+
+{{/* Where an agent's kubelet asks whether it is ready. */}}
 {{- define "kilonova.agentProbeHost" -}}
 {{- $address := .Values.agents.metrics.address -}}
 {{ has $address (list "0.0.0.0" "::") | ternary "127.0.0.1" $address }}
