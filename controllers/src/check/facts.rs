@@ -75,7 +75,9 @@ pub async fn read(client: &Client, namespace: &str, agents: &str) -> Result<Fact
         agents: pods_of(agents, &of_agents).await?,
         refusals,
         hypervisors: found
-            .map_err(failed("Hypervisors (is the chart kilonova-crds installed?)"))?
+            .map_err(failed(
+                "Hypervisors (is the chart kilonova-crds installed?)",
+            ))?
             .items,
     })
 }

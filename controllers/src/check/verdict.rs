@@ -241,7 +241,8 @@ mod tests {
         facts.refusals = vec![of(refusal)];
         let problems = judge(&facts).problems;
         assert_eq!(problems[0], "controllers: 1 of 2 are ready");
-        let group = "node group default: 0 of 2 agents are ready\n    violates PodSecurity baseline";
+        let group =
+            "node group default: 0 of 2 agents are ready\n    violates PodSecurity baseline";
         assert_eq!(problems[1..], [group.to_owned()]);
     }
 

@@ -79,11 +79,16 @@ pub(super) fn required(dir: &Path, module: &str) -> Result<String> {
 }
 
 fn version(go_mod: &str, module: &str) -> Option<String> {
-    let mut words = go_mod
-        .lines()
-        .map(|line| line.trim().trim_start_matches("require ").split_whitespace());
+    let mut words = go_mod.lines().map(|line| {
+        line.trim()
+            .trim_start_matches("require ")
+            .split_whitespace()
+    });
     words.find_map(|mut words| {
-        let version = words.next().filter(|name| *name == module).and(words.next())?;
+        let version = words
+            .next()
+            .filter(|name| *name == module)
+            .and(words.next())?;
         Some(version.to_owned())
     })
 }
@@ -94,7 +99,8 @@ mod tests {
 
     #[test]
     fn what_a_module_requires_is_found() {
-        let text = "module x\n\nrequire a.b/c v1.2.3\nrequire (\n\ta.b/c/d v0.36.1 // indirect\n)\n";
+        let text =
+            "module x\n\nrequire a.b/c v1.2.3\nrequire (\n\ta.b/c/d v0.36.1 // indirect\n)\n";
         assert_eq!(version(text, "a.b/c").as_deref(), Some("v1.2.3"));
         assert_eq!(version(text, "a.b/c/d").as_deref(), Some("v0.36.1"));
         assert_eq!(version(text, "a.b"), None);

@@ -114,7 +114,11 @@ fn is_new_enough(version: &str) -> bool {
         .trim()
         .strip_prefix("v3.")
         .and_then(|rest| rest.split('.').next());
-    minor.is_some_and(|minor| minor.parse::<u32>().is_ok_and(|minor| minor >= OLDEST_MINOR))
+    minor.is_some_and(|minor| {
+        minor
+            .parse::<u32>()
+            .is_ok_and(|minor| minor >= OLDEST_MINOR)
+    })
 }
 
 #[cfg(test)]

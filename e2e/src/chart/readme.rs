@@ -50,7 +50,10 @@ mod tests {
         let text = format!("# Chart\n\n{MARK}\nold\n");
         let page = page(&text, &[setting]).unwrap();
         assert!(page.starts_with("# Chart\n\n") && !page.contains("old"));
-        assert!(page.ends_with("| `a.b` | `\"x\"` | One \\| two. |\n"), "{page}");
+        assert!(
+            page.ends_with("| `a.b` | `\"x\"` | One \\| two. |\n"),
+            "{page}"
+        );
         assert!(super::page("# Chart\n", &[]).is_err());
     }
 }

@@ -54,7 +54,12 @@ pub(super) fn crds() -> Result<Vec<DynamicObject>> {
 pub(super) async fn system(kube_version: &str, mutating: bool) -> Result<Vec<DynamicObject>> {
     let mut command = Helm::find()?.command();
     command.args(["template", RELEASE]).arg(chart());
-    command.args(["--namespace", SYSTEM_NAMESPACE, "--kube-version", kube_version]);
+    command.args([
+        "--namespace",
+        SYSTEM_NAMESPACE,
+        "--kube-version",
+        kube_version,
+    ]);
     if mutating {
         let kind = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
         command.args(["--api-versions", kind]);

@@ -43,9 +43,9 @@ pub(super) async fn install(client: &Client) -> Result<()> {
     let version = version.map_err(Error::api("ask the API server's version"))?;
     let (mut namespaces, mut others): (Vec<_>, Vec<_>) =
         manifests::system(&version.git_version, mutating)
-        .await?
-        .into_iter()
-        .partition(is_namespace);
+            .await?
+            .into_iter()
+            .partition(is_namespace);
     namespaces.push(namespace);
     others.extend(manifests::crds()?);
     apply_all(client, &namespaces).await?;

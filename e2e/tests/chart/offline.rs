@@ -54,21 +54,63 @@ async fn helm_lint_has_nothing_to_say() {
 #[tokio::test]
 async fn wrong_values_are_refused_with_their_place() {
     for (value, says) in [
-        ("controllers.replicas=0", "at '/controllers/replicas': minimum: got 0, want 1"),
-        ("controllers.replica=1", "at '/controllers': additional properties 'replica' not allowed"),
-        ("agents.groups.default.virtType=xen", "at '/agents/groups/default/virtType': value must be one of 'auto', 'kvm', 'qemu'"),
-        ("agents.groups.default.nodeselector.a=b", "at '/agents/groups/default': additional properties 'nodeselector' not allowed"),
-        ("agents.groups.Fast.starts=1", "'Fast' does not match pattern"),
-        ("agents.defaults.stateDir=images", "at '/agents/defaults/stateDir': 'images' does not match pattern"),
-        ("agents.defaults.physicalNetworks.physnet1=a=b", "at '/agents/defaults/physicalNetworks/physnet1': 'a=b' does not match pattern"),
-        ("agents.defaults.share.memory=much", "at '/agents/defaults/share/memory': 'much' does not match pattern"),
-        ("image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
-        ("imageSources.denyCIDRs={10.0.0.1}", "at '/imageSources/denyCIDRs/0': '10.0.0.1' does not match pattern"),
-        ("controllers.abandonedRetentionSeconds=soon", "at '/controllers/abandonedRetentionSeconds'"),
-        ("controllers.placement.overcommit.cpu=0", "at '/controllers/placement/overcommit/cpu'"),
+        (
+            "controllers.replicas=0",
+            "at '/controllers/replicas': minimum: got 0, want 1",
+        ),
+        (
+            "controllers.replica=1",
+            "at '/controllers': additional properties 'replica' not allowed",
+        ),
+        (
+            "agents.groups.default.virtType=xen",
+            "at '/agents/groups/default/virtType': value must be one of 'auto', 'kvm', 'qemu'",
+        ),
+        (
+            "agents.groups.default.nodeselector.a=b",
+            "at '/agents/groups/default': additional properties 'nodeselector' not allowed",
+        ),
+        (
+            "agents.groups.Fast.starts=1",
+            "'Fast' does not match pattern",
+        ),
+        (
+            "agents.defaults.stateDir=images",
+            "at '/agents/defaults/stateDir': 'images' does not match pattern",
+        ),
+        (
+            "agents.defaults.physicalNetworks.physnet1=a=b",
+            "at '/agents/defaults/physicalNetworks/physnet1': 'a=b' does not match pattern",
+        ),
+        (
+            "agents.defaults.share.memory=much",
+            "at '/agents/defaults/share/memory': 'much' does not match pattern",
+        ),
+        (
+            "image.pullPolicy=Sometimes",
+            "at '/image/pullPolicy': value must be one of",
+        ),
+        (
+            "imageSources.denyCIDRs={10.0.0.1}",
+            "at '/imageSources/denyCIDRs/0': '10.0.0.1' does not match pattern",
+        ),
+        (
+            "controllers.abandonedRetentionSeconds=soon",
+            "at '/controllers/abandonedRetentionSeconds'",
+        ),
+        (
+            "controllers.placement.overcommit.cpu=0",
+            "at '/controllers/placement/overcommit/cpu'",
+        ),
         // What the schema cannot say.
-        ("controllers.leaderElection.renewSeconds=8", "renewSeconds (8) must be less than half of leaseDurationSeconds (15)"),
-        ("agents.groups.default.stateDir=/run/kilonova", "stateDir of the node group default is below /run"),
+        (
+            "controllers.leaderElection.renewSeconds=8",
+            "renewSeconds (8) must be less than half of leaseDurationSeconds (15)",
+        ),
+        (
+            "agents.groups.default.stateDir=/run/kilonova",
+            "stateDir of the node group default is below /run",
+        ),
     ] {
         let output = template(&["--set", value]).await;
         assert!(!output.success(), "{value} is taken");
@@ -79,7 +121,11 @@ async fn wrong_values_are_refused_with_their_place() {
 #[tokio::test]
 async fn an_old_cluster_is_refused_and_a_mutating_policy_is_for_those_who_serve_it() {
     let old = template(&["--kube-version", "1.31.9"]).await;
-    assert!(old.stderr.contains("kubeVersion: >=1.32.0-0"), "{}", old.stderr);
+    assert!(
+        old.stderr.contains("kubeVersion: >=1.32.0-0"),
+        "{}",
+        old.stderr
+    );
     let kind = "MutatingAdmissionPolicy";
     assert!(of_kind(&rendered(&[], &[]).await, kind).is_empty());
     for version in ["v1", "v1beta1"] {
@@ -121,9 +167,13 @@ async fn node_groups_have_a_daemon_set_each_and_their_own_settings() {
     );
     assert_eq!(environment(pod(0))["KILONOVA_SHARE_VCPUS"], "4");
     assert_eq!(environment(pod(1))["KILONOVA_VIRT_TYPE"], "qemu");
-    assert_eq!(of_kind(&documents, "Namespace")[0]["metadata"]["name"], "virt");
+    assert_eq!(
+        of_kind(&documents, "Namespace")[0]["metadata"]["name"],
+        "virt"
+    );
     // The policies know the agents by where they are.
-    let policies = serde_json::to_string(&of_kind(&documents, "ValidatingAdmissionPolicy")).unwrap();
+    let policies =
+        serde_json::to_string(&of_kind(&documents, "ValidatingAdmissionPolicy")).unwrap();
     assert!(policies.contains("system:serviceaccount:virt:kilonova-agent"));
     assert!(!policies.contains("kilonova-agents:"));
 }
@@ -132,7 +182,12 @@ fn environment(pod: &Value) -> std::collections::BTreeMap<&str, &str> {
     let variables = pod["containers"][0]["env"].as_array().unwrap();
     variables
         .iter()
-        .map(|v| (v["name"].as_str().unwrap(), v["value"].as_str().unwrap_or("")))
+        .map(|v| {
+            (
+                v["name"].as_str().unwrap(),
+                v["value"].as_str().unwrap_or(""),
+            )
+        })
         .collect()
 }
 
@@ -140,8 +195,14 @@ fn environment(pod: &Value) -> std::collections::BTreeMap<&str, &str> {
 async fn the_programs_know_every_variable_that_they_are_given() {
     let documents = rendered(EVERYTHING, &[]).await;
     let pods = [
-        ("kilonova-controllers", &of_kind(&documents, "Deployment")[0]["spec"]["template"]["spec"]),
-        ("kilonova-agent", &of_kind(&documents, "DaemonSet")[0]["spec"]["template"]["spec"]),
+        (
+            "kilonova-controllers",
+            &of_kind(&documents, "Deployment")[0]["spec"]["template"]["spec"],
+        ),
+        (
+            "kilonova-agent",
+            &of_kind(&documents, "DaemonSet")[0]["spec"]["template"]["spec"],
+        ),
     ];
     for (name, pod) in pods {
         let help = std::process::Command::new(program(name).unwrap())
@@ -168,13 +229,23 @@ async fn pods_have_no_more_rights_than_they_need() {
     pods.extend(of_kind(&documents, "Deployment"));
     assert_eq!(pods.len(), 2, "controllers and the test's");
     for pod in pods {
-        let spec = if pod["kind"] == "Pod" { &pod["spec"] } else { &pod["spec"]["template"]["spec"] };
+        let spec = if pod["kind"] == "Pod" {
+            &pod["spec"]
+        } else {
+            &pod["spec"]["template"]["spec"]
+        };
         let container = &spec["containers"][0]["securityContext"];
         assert_eq!(spec["securityContext"]["runAsNonRoot"], true);
-        assert_eq!(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        assert_eq!(
+            spec["securityContext"]["seccompProfile"]["type"],
+            "RuntimeDefault"
+        );
         assert_eq!(container["readOnlyRootFilesystem"], true);
         assert_eq!(container["allowPrivilegeEscalation"], false);
-        assert_eq!(container["capabilities"]["drop"], serde_json::json!(["ALL"]));
+        assert_eq!(
+            container["capabilities"]["drop"],
+            serde_json::json!(["ALL"])
+        );
     }
     let agent = &of_kind(&documents, "DaemonSet")[0]["spec"]["template"]["spec"];
     assert_eq!(agent["hostNetwork"], true);
@@ -182,7 +253,10 @@ async fn pods_have_no_more_rights_than_they_need() {
     let container = &agent["containers"][0];
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     let run = &container["volumeMounts"][0];
-    assert_eq!((&run["mountPath"], &run["mountPropagation"]), (&"/run".into(), &"Bidirectional".into()));
+    assert_eq!(
+        (&run["mountPath"], &run["mountPropagation"]),
+        (&"/run".into(), &"Bidirectional".into())
+    );
     for volume in agent["volumes"].as_array().unwrap() {
         let kind = &volume["hostPath"]["type"];
         assert!(kind.is_null() || kind == "DirectoryOrCreate", "{volume}");

@@ -20,7 +20,8 @@ pub fn lab() -> &'static Lab {
         let work = || tokio::runtime::Runtime::new().unwrap().block_on(make());
         std::thread::scope(|scope| scope.spawn(work).join().ok())
     });
-    made.as_ref().expect("the first test says why there is none")
+    made.as_ref()
+        .expect("the first test says why there is none")
 }
 
 async fn make() -> Lab {
