@@ -30,6 +30,9 @@ pub const ADOPT_ANNOTATION: &str = "kilonova.dev/adopt-orphan";
 /// Annotation on a Domain: when the controllers found its Instance gone without a seen deletion.
 pub const ABANDONED_ANNOTATION: &str = "kilonova.dev/abandoned-at";
 
+/// Key of the Secrets in node namespaces that carry user data.
+pub const USER_DATA_KEY: &str = "userData";
+
 /// The leader's Lease, in the release's namespace.
 pub const LEADER_LEASE: &str = "kilonova-controllers";
 /// An agent's Lease, in its node namespace.
