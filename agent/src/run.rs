@@ -124,6 +124,7 @@ async fn work(
         name: cli.node_name.clone(),
         own: bootstrap.client().clone(),
         facts,
+        share: cli.share(),
         last: Mutex::new(Some(hypervisor)),
     });
     let own = bootstrap.client().clone();

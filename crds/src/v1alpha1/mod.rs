@@ -12,7 +12,7 @@ mod network_class;
 pub use flavor::{Flavor, FlavorSpec};
 pub use hypervisor::{
     Capacity, Cpu, Hypervisor, HypervisorSpec, HypervisorStatus, Orphan, OrphanPort, Overcommit,
-    Reserved, Versions,
+    Reserved, Share, Versions,
 };
 pub use image::{
     ClusterImage, HttpSource, Image, ImageFormat, ImageRequirements, ImageSource, ImageSpec,
