@@ -292,7 +292,10 @@ mod tests {
         };
         let free = allocatable(json!(null));
         let part = allocatable(json!({"vcpus": 2, "memory": "4Gi"}));
-        assert_eq!((part.vcpus, part.memory, part.disk), (8, 4 << 30, free.disk));
+        assert_eq!(
+            (part.vcpus, part.memory, part.disk),
+            (8, 4 << 30, free.disk)
+        );
         let more = json!({"vcpus": 64, "memory": "1Ti", "disk": "1Pi"});
         assert_eq!(allocatable(more), free);
     }

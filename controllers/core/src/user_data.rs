@@ -102,6 +102,6 @@ mod tests {
             "the user data in key \"script\" of Secret \"boot\" has 65537 bytes, at most 65536 are taken"
         );
         let most = of_secret(&from(), Some(secret("script", MAX_BYTES)));
-        assert_eq!(most.unwrap(), [0xff; MAX_BYTES]);
+        assert_eq!(most.unwrap().len(), MAX_BYTES);
     }
 }

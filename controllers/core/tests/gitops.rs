@@ -214,7 +214,10 @@ fn networks() -> Fixtures {
     };
     BTreeMap::from([
         ("ready", done(&network("True", "Allocated", false))),
-        ("waiting", under_way(&network("False", "ClassMissing", false))),
+        (
+            "waiting",
+            under_way(&network("False", "ClassMissing", false)),
+        ),
         ("stalled", failed(&network("False", "SubnetInvalid", true))),
     ])
 }
