@@ -204,9 +204,9 @@ impl Runner {
             Some(secret) => drive.with_secret(&self.user_data(uuid, secret).await?),
             None => drive.files.clone(),
         };
-        let instances = self.parts().storage.instances();
-        let written = instances.write_config_drive(uuid, files, &drive.digest());
-        Ok(written.await.map(drop)?)
+        let (instances, digest) = (self.parts().storage.instances(), drive.digest());
+        let written = instances.write_config_drive(uuid, files, &digest).await;
+        Ok(written.map(drop)?)
     }
 
     /// User data that came from a Secret: what this node kept of it, or the Secret's.

@@ -126,8 +126,18 @@ async fn a_config_drive_holds_the_files_and_their_digest() {
     files.insert("openstack/latest/meta_data.json".to_owned(), b"{}".to_vec());
     files.insert("openstack/latest/user_data".to_owned(), hostile.clone());
     files.insert("ec2/2009-04-04/meta-data.json".to_owned(), b"[]".to_vec());
-    assert!(instances.write_config_drive(UUID, files.clone(), &guest::digest(&files)).await.unwrap());
-    assert!(!instances.write_config_drive(UUID, files.clone(), &guest::digest(&files)).await.unwrap());
+    assert!(
+        instances
+            .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !instances
+            .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+            .await
+            .unwrap()
+    );
     let drive = instances.config_drive(UUID).unwrap();
     let drive = drive.to_str().unwrap();
     let volume = run("isoinfo", &["-d", "-i", drive]);
@@ -153,7 +163,12 @@ async fn a_config_drive_holds_the_files_and_their_digest() {
     assert_eq!(mode & 0o777, 0o600);
 
     files.insert("ec2/latest/user-data".to_owned(), hostile);
-    assert!(instances.write_config_drive(UUID, files.clone(), &guest::digest(&files)).await.unwrap());
+    assert!(
+        instances
+            .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+            .await
+            .unwrap()
+    );
     let seen = instances.get(UUID).await.unwrap().unwrap();
     assert_eq!(seen.config_drive, Some(guest::digest(&files)));
 }
@@ -185,7 +200,12 @@ async fn a_config_drive_is_written_over_one_that_says_nothing() {
     for half in [vec![], vec![0; 1 << 20]] {
         std::fs::write(&drive, half).unwrap();
         assert_eq!(instances.list().await.unwrap()[0].config_drive, None);
-        assert!(instances.write_config_drive(UUID, files.clone(), &guest::digest(&files)).await.unwrap());
+        assert!(
+            instances
+                .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+                .await
+                .unwrap()
+        );
     }
 }
 
@@ -195,7 +215,9 @@ async fn nothing_leads_out_of_the_directories() {
     let instances = node.storage.instances();
     for path in ["../x", "/etc/x", "a/../../x", "", ".", "a/./../b"] {
         let files = Files::from([(path.to_owned(), Vec::new())]);
-        let refused = instances.write_config_drive(UUID, files.clone(), &guest::digest(&files)).await;
+        let refused = instances
+            .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+            .await;
         assert!(
             matches!(refused, Err(Error::ConfigPath(_))),
             "{path}: {refused:?}"

@@ -105,7 +105,9 @@ async fn what_is_missing_is_named_and_what_is_there_is_handed_over_and_taken_awa
     // The guest has it: the tenant's own may go, and nothing looks for it.
     let run = async |args: &[&str]| lab().kubectl(args).await.unwrap().checked().unwrap();
     run(&["delete", "-n", "handed", "secret/boot"]).await;
-    tenant.patch("web", &json!({"spec": {"power": "Off"}})).await;
+    tenant
+        .patch("web", &json!({"spec": {"power": "Off"}}))
+        .await;
     tenant.until("web", "Stopped").await;
     let all = "instances,domains,events,events.events.k8s.io";
     let all = run(&["get", all, "-A", "-o", "json"]).await.stdout;

@@ -29,7 +29,10 @@ async fn user_data_of_a_secret_runs_outlives_it_and_stands_nowhere_else() {
     let of_node: Api<Secret> = Api::namespaced(cloud.client(), &node_namespace("node-1"));
     let left = of_node.list(&ListParams::default()).await.unwrap().items;
     let uid = web.get().await.unwrap().metadata.uid.unwrap();
-    let names: Vec<_> = left.iter().filter_map(|s| s.metadata.name.clone()).collect();
+    let names: Vec<_> = left
+        .iter()
+        .filter_map(|s| s.metadata.name.clone())
+        .collect();
     assert!(!names.contains(&uid), "{names:?}");
 
     // A config drive that is lost is made anew, though no Secret is left anywhere.

@@ -82,7 +82,10 @@ async fn neither_scheduler_gives_away_what_the_other_has() {
     let (vcpus, memory) = (share.vcpus.unwrap(), share.memory.unwrap());
     let wide = cloud.lab().kubectl(["get", "hv", "-o", "wide"]).await;
     let wide = wide.unwrap().checked().unwrap().stdout;
-    assert!(wide.contains("SHARE MEMORY") && wide.contains("1Gi"), "{wide}");
+    assert!(
+        wide.contains("SHARE MEMORY") && wide.contains("1Gi"),
+        "{wide}"
+    );
 
     // As the chart's placeholder asks: exactly what instances may use.
     let requests = json!({"cpu": vcpus.to_string(), "memory": memory});
@@ -110,7 +113,10 @@ async fn neither_scheduler_gives_away_what_the_other_has() {
         .await
         .unwrap();
     let shop = cloud.tenant("share").await.unwrap();
-    let more = shop.create("more", json!({"flavor": "more"})).await.unwrap();
+    let more = shop
+        .create("more", json!({"flavor": "more"}))
+        .await
+        .unwrap();
     let waits = more.condition(READY, False, "NoValidHost").await.unwrap();
     assert!(summary(&waits).contains("too little memory"), "{waits:?}");
     let off = json!({"flavor": "half", "power": "Off"});
