@@ -97,12 +97,10 @@ func TestConfigMapHasTheScript(t *testing.T) {
 	if err := yaml.Unmarshal(text, &configMap); err != nil {
 		t.Fatal(err)
 	}
-	var customizations map[string]map[string]string
-	if err := yaml.Unmarshal([]byte(configMap.Data["resource.customizations"]), &customizations); err != nil {
-		t.Fatal(err)
-	}
-	if customizations["kilonova.dev/*"]["health.lua"] != string(script) {
-		t.Error("argocd/argocd-cm.yaml has another script than argocd/health.lua")
+	for _, kind := range []string{"Instance", "Network", "Image", "ClusterImage", "KeyPair", "Hypervisor"} {
+		if configMap.Data["resource.customizations.health.kilonova.dev_"+kind] != string(script) {
+			t.Errorf("argocd/argocd-cm.yaml has another script for %s than argocd/health.lua", kind)
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::{
     kubeconfig::{self, User},
     manifests::{self, SYSTEM_NAMESPACE},
-    objects::{apply_all, object},
+    objects::{apply_all, delete_all, object},
     options::NodeOptions,
     pki::{Pki, write_private},
     policies,
@@ -33,18 +33,40 @@ use crate::{
 const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
 
 /// Installs the CRDs, RBAC and policies of the charts, and waits until all of them are in force.
-pub(super) async fn install(client: &Client) -> Result<()> {
-    let namespace = object(json!({
-        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE},
-    }))?;
-    apply_all(client, &[namespace]).await?;
+///
+/// # Errors
+/// When the API server refuses something.
+pub async fn install(client: &Client) -> Result<()> {
+    apply_all(client, &[system_namespace()?]).await?;
     let mutating = serves_mutating_policies(client).await?;
     let mut wanted = manifests::crds()?;
-    wanted.extend(manifests::rbac_and_policies()?);
-    wanted.retain(|object| mutating || !is_mutating(object));
+    wanted.extend(rbac_and_policies(mutating)?);
     apply_all(client, &wanted).await?;
     crds_established(client).await?;
     policies::in_force(client, mutating).await
+}
+
+/// Removes what [`install`] put there, but for the CRDs: with them all objects of theirs would go.
+///
+/// # Errors
+/// When the API server refuses something.
+pub async fn remove(client: &Client) -> Result<()> {
+    let mutating = serves_mutating_policies(client).await?;
+    let mut gone = rbac_and_policies(mutating)?;
+    gone.push(system_namespace()?);
+    delete_all(client, &gone).await
+}
+
+fn system_namespace() -> Result<DynamicObject> {
+    object(json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE},
+    }))
+}
+
+fn rbac_and_policies(mutating: bool) -> Result<Vec<DynamicObject>> {
+    let mut wanted = manifests::rbac_and_policies()?;
+    wanted.retain(|object| mutating || !is_mutating(object));
+    Ok(wanted)
 }
 
 fn is_mutating(object: &DynamicObject) -> bool {
@@ -142,7 +164,10 @@ pub(super) async fn credentials(
 }
 
 /// A token of a `ServiceAccount` of the system's namespace, bound to a Node where one is named.
-pub(super) async fn token(client: &Client, account: &str, node: Option<&str>) -> Result<String> {
+///
+/// # Errors
+/// When the API server gives none.
+pub async fn token(client: &Client, account: &str, node: Option<&str>) -> Result<String> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     let failed = || {
         Error::api(format!(

@@ -1,6 +1,7 @@
 //! `kilonova-lab`: what `make` calls. Sets the machine up, keeps one lab running for a person, shows it off.
 
 mod demo;
+mod existing;
 mod progress;
 mod quickstart;
 mod setup;
@@ -27,7 +28,8 @@ struct Cli {
 enum Command {
     /// Install what is missing on this machine and build everything; harmless when all is there
     Setup,
-    /// Start a control plane, a node with libvirt, the controllers and an agent; harmless when they run
+    /// Start a control plane, a node with libvirt, the controllers and an agent; harmless when they run. With
+    /// `KILONOVA_CLUSTER=existing`: controllers and agent for the cluster of KUBECONFIG, on this machine
     Up,
     /// End and remove what `up` started
     Down,
@@ -104,16 +106,26 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
         } => lab::run_forwarder(listen, &netns, to, &report).map(done),
         Command::Serve { listen, dir } => lab::serve_forever(listen, dir).map(done),
         Command::Setup => setup::run(&Progress::new()).map(done),
-        Command::Down => up::down(&Progress::new()).map(done),
+        Command::Down => on_runtime(down()).map(done),
         Command::GuestImage => {
             let image = build::guest::ensure(|what| eprintln!("{what}"))?;
             println!("{}\n{}", image.path.display(), image.checksum());
             Ok(ExitCode::SUCCESS)
         }
         Command::Exec { node, command } => up::exec(&node, &command),
+        Command::Up if existing::is_asked_for() => {
+            on_runtime(async { existing::up(&Progress::new()).await }).map(done)
+        }
         Command::Up => on_runtime(async { up::up(&Progress::new()).await.map(drop) }).map(done),
         Command::Demo { keep } => on_runtime(demo::run(keep)).map(done),
     }
+}
+
+/// Both kinds of what `up` started.
+async fn down() -> kilonova_e2e::Result<()> {
+    let progress = Progress::new();
+    existing::down(&progress).await?;
+    up::down(&progress)
 }
 
 /// Runs a task; Ctrl-C drops it, and what it has started ends with it.
