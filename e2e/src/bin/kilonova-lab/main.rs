@@ -121,10 +121,13 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
     }
 }
 
-/// Both kinds of what `up` started.
+/// What `up` started, for a cluster of the user's and in a lab; where only the former is asked for, that.
 async fn down() -> kilonova_e2e::Result<()> {
     let progress = Progress::new();
     existing::down(&progress).await?;
+    if existing::is_asked_for() {
+        return Ok(());
+    }
     up::down(&progress)
 }
 

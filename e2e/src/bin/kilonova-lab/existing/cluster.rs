@@ -84,10 +84,11 @@ impl Cluster {
         let hypervisors: Api<Hypervisor> = Api::all(self.client.clone());
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let allow = json!({"metadata": {"annotations": {names::ALLOW_DELETE_ANNOTATION: "true"}}});
+        let allow = Patch::Merge(allow);
         let (annotate, delete) = (PatchParams::default(), DeleteParams::default());
         let deleted = hypervisors.delete(&self.node, &delete).await.map(drop);
         unless_missing(deleted).map_err(failed())?;
-        let allowed = namespaces.patch(&namespace, &annotate, &Patch::Merge(allow));
+        let allowed = namespaces.patch(&namespace, &annotate, &allow);
         unless_missing(allowed.await.map(drop)).map_err(failed())?;
         let deleted = namespaces.delete(&namespace, &delete).await.map(drop);
         unless_missing(deleted).map_err(failed())?;
@@ -107,9 +108,7 @@ fn unusable(error: kube::config::KubeconfigError) -> Error {
 }
 
 fn host_name() -> Result<String> {
-    let name = nix::unistd::gethostname().map_err(|source| Error::System {
-        action: "read this machine's name",
-        source,
-    })?;
-    Ok(name.to_string_lossy().to_lowercase())
+    let path = "/proc/sys/kernel/hostname";
+    let name = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+    Ok(name.trim().to_lowercase())
 }

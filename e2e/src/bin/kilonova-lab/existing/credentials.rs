@@ -40,8 +40,8 @@ async fn write(cluster: &Cluster, account: &str, node: Option<&str>) -> Result<P
 /// The way to the user's cluster, with another's token.
 fn with_token(cluster: &Cluster, token: &Path) -> Result<Kubeconfig> {
     let user = &cluster.kubeconfig;
-    let contexts = user.contexts.iter().filter(|c| c.name == cluster.context);
-    let named = contexts.filter_map(|c| c.context.as_ref()).next();
+    let mut contexts = user.contexts.iter().filter(|c| c.name == cluster.context);
+    let named = contexts.find_map(|c| c.context.as_ref());
     let mut clusters = user.clusters.iter();
     let found = named.and_then(|context| clusters.find(|c| c.name == context.cluster));
     let found = found.ok_or_else(|| Error::Missing {
@@ -55,6 +55,7 @@ fn with_token(cluster: &Cluster, token: &Path) -> Result<Kubeconfig> {
         clusters: vec![NamedCluster {
             name: NAME.to_owned(),
             cluster: found.cluster.clone(),
+            ..NamedCluster::default()
         }],
         auth_infos: vec![NamedAuthInfo {
             name: NAME.to_owned(),
@@ -62,6 +63,7 @@ fn with_token(cluster: &Cluster, token: &Path) -> Result<Kubeconfig> {
                 token_file: Some(token.display().to_string()),
                 ..AuthInfo::default()
             }),
+            ..NamedAuthInfo::default()
         }],
         contexts: vec![NamedContext {
             name: NAME.to_owned(),
@@ -70,6 +72,7 @@ fn with_token(cluster: &Cluster, token: &Path) -> Result<Kubeconfig> {
                 user: Some(NAME.to_owned()),
                 ..Context::default()
             }),
+            ..NamedContext::default()
         }],
         current_context: Some(NAME.to_owned()),
         ..Kubeconfig::default()

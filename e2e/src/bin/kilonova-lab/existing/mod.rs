@@ -32,6 +32,8 @@ use cluster::Cluster;
 const CLUSTER: (&str, &str) = ("KILONOVA_CLUSTER", "existing");
 /// Names this machine's Node, where it is not the host's name.
 const NODE_NAME: &str = "NODE_NAME";
+/// Names the directory for logs, credentials and what runs, where it is not `.kilonova/existing`.
+const DIR: &str = "KILONOVA_EXISTING_DIR";
 /// How long a program may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,7 +52,7 @@ pub(crate) fn is_asked_for() -> bool {
 }
 
 fn dir() -> PathBuf {
-    repo::work().join("existing")
+    std::env::var_os(DIR).map_or_else(|| repo::work().join("existing"), PathBuf::from)
 }
 
 fn record_path() -> PathBuf {
