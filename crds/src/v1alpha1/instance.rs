@@ -85,6 +85,9 @@ pub struct InstanceSpec {
     /// Where `userData` comes from instead, where it is secret. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data_from: Option<UserDataSource>,
+    /// True: it cannot be deleted, nor can its namespace, until this is false again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection: Option<bool>,
     /// Labels that the Node must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::labels")]

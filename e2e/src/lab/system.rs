@@ -10,6 +10,7 @@ use k8s_openapi::api::{
     core::v1::{Node as KubeNode, ServiceAccount},
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kilonova_crds::names;
 use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -18,7 +19,7 @@ use serde_json::json;
 
 use super::{
     kubeconfig::{self, User},
-    manifests::{self, SYSTEM_NAMESPACE},
+    manifests::{self, AGENTS_NAMESPACE, SYSTEM_NAMESPACE},
     objects::{apply_all, delete_all, object},
     options::NodeOptions,
     pki::{Pki, write_private},
@@ -35,13 +36,13 @@ const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
 /// Installs the CRDs, RBAC and policies of the charts, and waits until all of them are in force.
 ///
 /// # Errors
-/// When the API server refuses something.
+/// When the API server refuses something, or Helm is not built.
 pub async fn install(client: &Client) -> Result<()> {
-    apply_all(client, &[system_namespace()?]).await?;
     let mutating = serves_mutating_policies(client).await?;
-    let mut wanted = manifests::crds()?;
-    wanted.extend(rbac_and_policies(mutating)?);
-    apply_all(client, &wanted).await?;
+    let (namespaces, mut others) = system(client, mutating).await?;
+    others.extend(manifests::crds()?);
+    apply_all(client, &namespaces).await?;
+    apply_all(client, &others).await?;
     crds_established(client).await?;
     policies::in_force(client, mutating).await
 }
@@ -52,26 +53,33 @@ pub async fn install(client: &Client) -> Result<()> {
 /// When the API server refuses something.
 pub async fn remove(client: &Client) -> Result<()> {
     let mutating = serves_mutating_policies(client).await?;
-    let mut gone = rbac_and_policies(mutating)?;
-    gone.push(system_namespace()?);
-    delete_all(client, &gone).await
+    let (namespaces, others) = system(client, mutating).await?;
+    delete_all(client, &others).await?;
+    delete_all(client, &namespaces).await
 }
 
-fn system_namespace() -> Result<DynamicObject> {
-    object(json!({
+/// What the chart puts into this cluster, namespaces apart: they come first.
+async fn system(
+    client: &Client,
+    mutating: bool,
+) -> Result<(Vec<DynamicObject>, Vec<DynamicObject>)> {
+    let namespace = object(json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE},
-    }))
+    }))?;
+    let version = client.apiserver_version().await;
+    let version = version.map_err(Error::api("ask the API server's version"))?;
+    let (mut namespaces, others): (Vec<_>, Vec<_>) =
+        manifests::system(&version.git_version, mutating)
+            .await?
+            .into_iter()
+            .partition(is_namespace);
+    namespaces.push(namespace);
+    Ok((namespaces, others))
 }
 
-fn rbac_and_policies(mutating: bool) -> Result<Vec<DynamicObject>> {
-    let mut wanted = manifests::rbac_and_policies()?;
-    wanted.retain(|object| mutating || !is_mutating(object));
-    Ok(wanted)
-}
-
-fn is_mutating(object: &DynamicObject) -> bool {
+fn is_namespace(object: &DynamicObject) -> bool {
     let types = object.types.as_ref();
-    types.is_some_and(|types| types.kind.starts_with("MutatingAdmissionPolicy"))
+    types.is_some_and(|types| types.kind == "Namespace")
 }
 
 /// `MutatingAdmissionPolicy` is served by default from 1.36 on, and a test may switch it off.
@@ -144,7 +152,7 @@ pub(super) async fn create_node(client: &Client, node: &NodeOptions) -> Result<(
     Ok(())
 }
 
-/// Writes the kubeconfig of a `ServiceAccount` in the system's namespace, its token in a file beside it.
+/// Writes the kubeconfig of a `ServiceAccount` of the chart's, its token in a file beside it.
 pub(super) async fn credentials(
     client: &Client,
     pki: &Pki,
@@ -163,15 +171,20 @@ pub(super) async fn credentials(
     )
 }
 
-/// A token of a `ServiceAccount` of the system's namespace, bound to a Node where one is named.
+/// A token of a `ServiceAccount` of the chart's, bound to a Node where one is named.
 ///
 /// # Errors
 /// When the API server gives none.
 pub async fn token(client: &Client, account: &str, node: Option<&str>) -> Result<String> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let namespace = if account == names::AGENT_SERVICE_ACCOUNT {
+        AGENTS_NAMESPACE
+    } else {
+        SYSTEM_NAMESPACE
+    };
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let failed = || {
         Error::api(format!(
-            "get a token of the ServiceAccount {SYSTEM_NAMESPACE}/{account}"
+            "get a token of the ServiceAccount {namespace}/{account}"
         ))
     };
     let bound_object_ref = match node {

@@ -8,8 +8,11 @@
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kilonova_crds::{ConditionStatus::False, condition::types::READY};
 use kilonova_e2e::{
+    build::Helm,
     cloud::{Cloud, summary},
     lab::{LabOptions, NodeOptions},
+    process::run,
+    repo,
     wait::{GENEROUS, wait_for},
 };
 use kube::{
@@ -18,20 +21,36 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-/// The share of the lab's node.
-const SHARE: [&str; 2] = ["--share-vcpus=2", "--share-memory=1Gi"];
+/// The share of the lab's node, as the chart's values have it.
+const SHARE: [(&str, &str); 2] = [("vcpus", "2"), ("memory", "1Gi")];
+
+/// The pod that the chart's placeholder makes on each node.
+async fn placeholder() -> Value {
+    let mut command = Helm::find().unwrap().command();
+    let chart = repo::root().join("charts/kilonova");
+    command.args(["template", "kilonova"]).arg(chart);
+    command.args(["--show-only", "templates/agents/placeholder.yaml"]);
+    for (what, size) in SHARE {
+        let value = format!("agents.groups.default.share.{what}={size}");
+        command.args(["--set", &value]);
+    }
+    let rendered = run(command, "").await.unwrap().checked().unwrap();
+    let set: Value = serde_saphyr::from_str(&rendered.stdout).unwrap();
+    set["spec"]["template"]["spec"].clone()
+}
 
 fn pods(client: Client) -> Api<Pod> {
     Api::namespaced(client, "default")
 }
 
-async fn create(client: Client, name: &str, requests: &Value, class: &str) {
-    let pod = json!({
-        "metadata": {"name": name},
-        "spec": {"priorityClassName": class, "containers": [
-            {"name": "share", "image": "none", "resources": {"requests": requests}},
-        ]},
-    });
+fn asking_for(memory: &str) -> Value {
+    let requests = json!({"cpu": "100m", "memory": memory});
+    let resources = json!({"requests": requests});
+    json!({"containers": [{"name": "a", "image": "none", "resources": resources}]})
+}
+
+async fn create(client: Client, name: &str, spec: &Value) {
+    let pod = json!({"metadata": {"name": name}, "spec": spec});
     let pod = serde_json::from_value(pod).unwrap();
     let params = PostParams::default();
     let made = wait_for("the pod to be taken", GENEROUS, || async {
@@ -61,7 +80,9 @@ async fn verdict(client: Client, name: &str) -> Result<String, String> {
 #[tokio::test]
 async fn neither_scheduler_gives_away_what_the_other_has() {
     let node = NodeOptions {
-        agent_args: SHARE.map(str::to_owned).to_vec(),
+        agent_args: SHARE
+            .map(|(what, size)| format!("--share-{what}={size}"))
+            .to_vec(),
         ..NodeOptions::new("node-1")
     };
     let options = LabOptions::new("share").node(node).scheduler();
@@ -87,17 +108,17 @@ async fn neither_scheduler_gives_away_what_the_other_has() {
         "{wide}"
     );
 
-    // As the chart's placeholder asks: exactly what instances may use.
-    let requests = json!({"cpu": vcpus.to_string(), "memory": memory});
-    let critical = "system-node-critical";
-    create(client.clone(), "placeholder", &requests, critical).await;
+    let placeholder = placeholder().await;
+    let requests = &placeholder["containers"][0]["resources"]["requests"];
+    let asked = json!({"cpu": vcpus.to_string(), "memory": memory});
+    assert_eq!(requests, &asked, "just what instances may use");
+    create(client.clone(), "placeholder", &placeholder).await;
     let bound = verdict(client.clone(), "placeholder").await;
     assert_eq!(bound.as_deref(), Ok("node-1"));
-    let of = |memory: &str| json!({"cpu": "100m", "memory": memory});
-    create(client.clone(), "fits", &of("2Gi"), "").await;
+    create(client.clone(), "fits", &asking_for("2Gi")).await;
     let bound = verdict(client.clone(), "fits").await;
     assert_eq!(bound.as_deref(), Ok("node-1"));
-    create(client.clone(), "too-large", &of("1536Mi"), "").await;
+    create(client.clone(), "too-large", &asking_for("1536Mi")).await;
     let waits = verdict(client.clone(), "too-large").await.unwrap_err();
     assert!(waits.contains("Insufficient memory"), "{waits}");
 

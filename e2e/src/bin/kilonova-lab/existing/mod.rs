@@ -78,6 +78,7 @@ pub(crate) async fn up(progress: &Progress) -> Result<()> {
     ));
     checks::machine().await?;
     checks::cluster(&cluster).await?;
+    build::helm::ensure(|what| progress.say(what))?;
     let mut record = Record {
         node: cluster.node.clone(),
         context: cluster.context.clone(),
