@@ -10,7 +10,7 @@ E2E_THREADS ?= 2
 E2E    := -p kilonova-e2e -p kilonova-controllers
 SUITES := way $(basename $(notdir $(filter-out %/api_common,$(wildcard e2e/tests/*))))
 
-.PHONY: help preflight setup build up down demo test lint unit e2e bench crds chart
+.PHONY: help preflight setup build up down demo test lint unit gitops e2e bench crds chart
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -26,7 +26,8 @@ setup: preflight ## install packages, build everything; harmless when all is the
 build: ## the programs of the product, optimised
 	cargo build --release -p kilonova-controllers -p kilonova-agent
 
-up: setup ## start a control plane, a node, controllers and agent; leaves .kilonova/kubeconfig
+# In a cluster of the user's own, nothing but our programs is needed here.
+up: $(if $(filter existing,$(KILONOVA_CLUSTER)),build,setup) ## start a control plane, a node, controllers and agent; KILONOVA_CLUSTER=existing: for yours
 	@$(LAB) up
 
 down: ## end and remove what `make up` started
@@ -35,7 +36,7 @@ down: ## end and remove what `make up` started
 demo: preflight ## set up, start, boot an instance from examples/quickstart, show it, end
 	@$(LAB) demo $(DEMO_ARGS)
 
-test: setup lint unit e2e ## everything that can be tested
+test: setup lint unit gitops e2e ## everything that can be tested
 
 lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	cargo fmt --all --check
@@ -43,12 +44,15 @@ lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny check --hide-inclusion-graph bans licenses sources
 	cargo run --quiet -p kilonova-crds --bin crdgen -- --check $(CRDS) docs/api.md
 	$(LAB) chart --check
-	@test -z "$$(gofmt -l e2e/control-plane)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane; exit 1; }
+	@test -z "$$(gofmt -l e2e/control-plane gitops)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane gitops; exit 1; }
 
 unit: ## tests without a control plane (root: network namespaces, a libvirtd of their own)
 	cargo test --quiet --workspace --exclude kilonova-e2e --exclude kilonova-controllers
 	cargo test --quiet -p kilonova-controllers --bins
 	cargo test --quiet -p kilonova-e2e --lib --bins
+
+gitops: ## what kstatus and Argo CD say of our objects
+	cd gitops && go vet ./... && go test ./...
 
 # What has waits in it leaves the cores to another: a suite prints what it has to say when it ends.
 e2e: build ## tests on real parts, with real guests (root); one of them: make e2e TEST=name

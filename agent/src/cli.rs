@@ -5,6 +5,9 @@ use ipnet::{IpNet, Ipv4Net};
 use kilonova_agent_network::NetworkOptions;
 use kilonova_common::http_source::AddressPolicy;
 use kilonova_common::telemetry::LogFormat;
+use kilonova_crds::Quantity;
+use kilonova_crds::quantity::QuantityError;
+use kilonova_crds::v1alpha1::Share;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -66,6 +69,16 @@ pub struct Cli {
     /// Addresses that images may not come from, such as the cluster's services.
     #[arg(long, env = "KILONOVA_IMAGE_DENY_CIDRS", value_delimiter = ',')]
     pub image_deny_cidr: Vec<IpNet>,
+    /// CPUs of this node that instances may use; the rest is the pods'. Absent: all of them.
+    #[arg(long, env = "KILONOVA_SHARE_VCPUS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub share_vcpus: Option<u32>,
+    /// Memory that they may use, such as 32Gi. Absent: all of it.
+    #[arg(long, env = "KILONOVA_SHARE_MEMORY", value_parser = size)]
+    pub share_memory: Option<Quantity>,
+    /// Disk that they may use. Absent: all of the state directory's file system.
+    #[arg(long, env = "KILONOVA_SHARE_DISK", value_parser = size)]
+    pub share_disk: Option<Quantity>,
+
     /// How many images are fetched at once.
     #[arg(long, env = "KILONOVA_DOWNLOADS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub downloads: u16,
@@ -85,6 +98,16 @@ impl Cli {
         }
     }
 
+    /// The part of this node that instances may use; `None`: all of it.
+    pub fn share(&self) -> Option<Share> {
+        let share = Share {
+            vcpus: self.share_vcpus,
+            memory: self.share_memory.clone(),
+            disk: self.share_disk.clone(),
+        };
+        (share != Share::default()).then_some(share)
+    }
+
     /// Where images may come from.
     pub fn address_policy(&self) -> AddressPolicy {
         AddressPolicy {
@@ -94,7 +117,14 @@ impl Cli {
     }
 }
 
+fn size(text: &str) -> Result<Quantity, QuantityError> {
+    let quantity = Quantity::from(text);
+    quantity.bytes()?;
+    Ok(quantity)
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use clap::CommandFactory;
@@ -102,5 +132,20 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_share_may_name_some_and_nothing_that_is_no_size() {
+        let parse = |args: &[&str]| {
+            let args = ["agent", "--node-name=n"].iter().chain(args);
+            Cli::try_parse_from(args).map(|cli| cli.share())
+        };
+        assert_eq!(parse(&[]).unwrap(), None);
+        let share = parse(&["--share-memory=2Gi"]).unwrap().unwrap();
+        assert_eq!((share.vcpus, share.disk), (None, None));
+        assert_eq!(share.memory, Some(Quantity::from("2Gi")));
+        for wrong in ["--share-vcpus=0", "--share-memory=much", "--share-disk=-1"] {
+            assert!(parse(&[wrong]).is_err(), "{wrong}");
+        }
     }
 }

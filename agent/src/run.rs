@@ -133,6 +133,7 @@ async fn work(
         name: cli.node_name.clone(),
         own: bootstrap.client().clone(),
         facts,
+        share: cli.share(),
         last: Mutex::new(Some(waiting.hypervisor)),
         told,
     });

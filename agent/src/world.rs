@@ -191,6 +191,7 @@ mod tests {
                 hostname: "web-1".to_owned(),
                 public_keys: Vec::new(),
                 user_data: None,
+                user_data_secret: None,
             },
             power: Power::On,
             restart_policy: RestartPolicy::Always,

@@ -56,6 +56,8 @@ pub mod types {
     pub const IMAGE_READY: &str = "ImageReady";
     /// Every interface has its addresses, and its Segment is there.
     pub const NETWORK_READY: &str = "NetworkReady";
+    /// The user data of `userDataFrom` was handed to the node, and taken out of the API again.
+    pub const USER_DATA_READY: &str = "UserDataReady";
     /// An Instance's binding names this Hypervisor.
     pub const IN_USE: &str = "InUse";
 }

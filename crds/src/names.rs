@@ -34,6 +34,8 @@ pub const ABANDONED_ANNOTATION: &str = "kilonova.dev/abandoned-at";
 
 /// Annotation on one of our CRDs: the version that it is of.
 pub const VERSION_ANNOTATION: &str = "kilonova.dev/version";
+/// Key of the Secrets in node namespaces that carry user data.
+pub const USER_DATA_KEY: &str = "userData";
 
 /// The leader's Lease, in the release's namespace.
 pub const LEADER_LEASE: &str = "kilonova-controllers";

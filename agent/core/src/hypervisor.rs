@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kilonova_crds::condition::{carry_transition_times, types};
 use kilonova_crds::node::DomainSpec;
 use kilonova_crds::v1alpha1::{
-    Capacity, Cpu, HypervisorStatus, Orphan, OrphanPort, Versions, VirtualizationType,
+    Capacity, Cpu, HypervisorStatus, Orphan, OrphanPort, Share, Versions, VirtualizationType,
 };
 use kilonova_crds::{Condition, Quantity};
 use std::collections::BTreeSet;
@@ -58,6 +58,8 @@ pub struct NodeReport<'a> {
     pub disk_total: u64,
     /// What is used of it by others than us, in bytes.
     pub disk_foreign: u64,
+    /// The part of the node that instances may use; absent: all of it.
+    pub share: Option<&'a Share>,
     /// The kernel's release.
     pub kernel: &'a str,
     /// The agent's own version.
@@ -80,6 +82,7 @@ impl NodeReport<'_> {
                 disk: Quantity::from_bytes(self.disk_total),
             }),
             foreign: facts.map(|_| self.foreign()),
+            share: self.share.cloned(),
             cpu: facts.map(|facts| Cpu {
                 model: facts.cpu_model.clone(),
                 vendor: facts.cpu_vendor.clone(),
@@ -313,6 +316,7 @@ mod tests {
             declared: &declared,
             disk_total: 100 << 30,
             disk_foreign: 1,
+            share: None,
             kernel: "6.1",
             agent: "0.1.0",
             generation: Some(1),

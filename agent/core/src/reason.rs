@@ -32,6 +32,8 @@ pub const DISK_MISSING: &str = "DiskMissing";
 pub const DISK_FAILED: &str = "DiskFailed";
 /// Its saved memory cannot be brought back.
 pub const RESTORE_FAILED: &str = "RestoreFailed";
+/// Its user data is to come from a Secret that is not in the node namespace.
+pub const USER_DATA_MISSING: &str = "UserDataMissing";
 /// The node has too little memory.
 pub const INSUFFICIENT_MEMORY: &str = "InsufficientMemory";
 /// The node has too little disk.

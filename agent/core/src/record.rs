@@ -67,7 +67,7 @@ pub struct InstanceFiles {
     pub record: Option<Record>,
     /// Its root disk.
     pub disk: Option<DiskFile>,
-    /// [`crate::guest::digest`] of what its config drive was made from.
+    /// [`crate::guest::Drive::digest`] of what its config drive was made from.
     pub config_drive: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 //! Every step can be carried out twice: an agent that was killed in the middle observes anew, and
 //! its next plan begins with what is left.
 
-use crate::guest::Files;
+use crate::guest::Drive;
 use crate::network::{LinkName, Netns, PortDesired, SegmentDesired};
 use crate::record::Record;
 use kilonova_crds::node::DomainImage;
@@ -25,7 +25,7 @@ pub enum Step {
         size_bytes: u64,
     },
     /// Write its config drive.
-    WriteConfigDrive(Files),
+    WriteConfigDrive(Drive),
     /// Define it in libvirt.
     Define {
         /// The document.

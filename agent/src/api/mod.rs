@@ -9,9 +9,9 @@ mod write;
 pub use write::{WriteError, Writer, register, report};
 
 use crate::jitter::Jitter;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kilonova_crds::Domain;
-use kilonova_crds::names::{self, CLUSTER_ID_ANNOTATION};
+use kilonova_crds::names::{self, CLUSTER_ID_ANNOTATION, USER_DATA_KEY};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client, Config, ResourceExt};
 use std::path::{Path, PathBuf};
@@ -144,6 +144,17 @@ impl NodeApi {
     pub async fn domain(&self, name: &str) -> kube::Result<Option<Domain>> {
         let domains: Api<Domain> = Api::namespaced(self.client.clone(), &self.namespace);
         domains.get_opt(name).await
+    }
+
+    /// The user data in that Secret of the node namespace; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the API server cannot be asked.
+    pub async fn user_data(&self, secret: &str) -> kube::Result<Option<Vec<u8>>> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let data = secrets.get_opt(secret).await?.and_then(|s| s.data);
+        let value = data.and_then(|mut data| data.remove(USER_DATA_KEY));
+        Ok(value.map(|bytes| bytes.0))
     }
 }
 

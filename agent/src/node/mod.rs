@@ -15,6 +15,7 @@ use kilonova_agent_core::hypervisor::{NodeReport, differs};
 use kilonova_agent_core::observed::{LibvirtDomain, NodeFacts};
 use kilonova_common::telemetry::chain;
 use kilonova_crds::Hypervisor;
+use kilonova_crds::v1alpha1::Share;
 use kube::Client;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct Node {
     pub own: Client,
     /// What libvirt said of it.
     pub facts: NodeFacts,
+    /// The part of it that instances may use; `None`: all of it.
+    pub share: Option<Share>,
     /// The Hypervisor as the API server last answered.
     pub last: Mutex<Option<Hypervisor>>,
     /// Whether the cluster was told what this node is, and what it lacks.
@@ -118,6 +121,7 @@ impl Node {
             declared: &parts.world.uuids(),
             disk_total: capacity.total,
             disk_foreign: used.saturating_sub(own),
+            share: self.share.as_ref(),
             kernel: &kernel_release(),
             agent: env!("CARGO_PKG_VERSION"),
             generation: previous.and_then(|h| h.metadata.generation),

@@ -3,6 +3,7 @@
 use super::Runner;
 use super::trouble::StepError;
 use kilonova_agent_core::desired::Attachment;
+use kilonova_agent_core::guest::Drive;
 use kilonova_agent_core::network::{LinkName, Netns, PortDesired};
 use kilonova_agent_core::power::active;
 use kilonova_agent_core::steps::Step;
@@ -75,9 +76,7 @@ impl Runner {
             Step::CreateDisk { image, size_bytes } => {
                 self.create_disk(uuid, image, *size_bytes).await?;
             }
-            Step::WriteConfigDrive(files) => {
-                instances.write_config_drive(uuid, files).await?;
-            }
+            Step::WriteConfigDrive(drive) => self.config_drive(uuid, drive).await?,
             Step::Define { xml } => libvirt.define(xml).await?,
             Step::SetMetadata { element } => libvirt.set_metadata(uuid, element).await?,
             Step::EnsureSegment(segment) => {
@@ -198,6 +197,29 @@ impl Runner {
         let base = found.ok_or(StepError::ImageGone)?;
         let instances = storage.instances();
         Ok(instances.create_root_disk(uuid, &base, size_bytes).await?)
+    }
+
+    async fn config_drive(&self, uuid: &str, drive: &Drive) -> Result<(), StepError> {
+        let files = match &drive.user_data_secret {
+            Some(secret) => drive.with_secret(&self.user_data(uuid, secret).await?),
+            None => drive.files.clone(),
+        };
+        let (instances, digest) = (self.parts().storage.instances(), drive.digest());
+        let written = instances.write_config_drive(uuid, files, &digest).await;
+        Ok(written.map(drop)?)
+    }
+
+    /// User data that came from a Secret: what this node kept of it, or the Secret's.
+    async fn user_data(&self, uuid: &str, secret: &str) -> Result<Vec<u8>, StepError> {
+        let instances = self.parts().storage.instances();
+        if let Some(kept) = instances.user_data(uuid).await? {
+            return Ok(kept);
+        }
+        let found = self.parts().api.user_data(secret).await;
+        let found = found.map_err(StepError::Secret)?;
+        let found = found.ok_or(StepError::UserDataMissing)?;
+        instances.keep_user_data(uuid, found.clone()).await?;
+        Ok(found)
     }
 
     async fn plug(&self, job: &Job<'_>, port: &PortDesired) -> Result<(), StepError> {

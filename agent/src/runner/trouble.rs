@@ -16,6 +16,12 @@ pub enum StepError {
     /// The API server could not be asked.
     #[error("cannot read the Domain")]
     Api(#[from] kube::Error),
+    /// The API server could not be asked for user data.
+    #[error("cannot read the Secret with its user data")]
+    Secret(#[source] kube::Error),
+    /// There is no user data to make a config drive with.
+    #[error("its user data is to come from a Secret, which is not in the node's namespace")]
+    UserDataMissing,
     /// libvirt refused.
     #[error(transparent)]
     Libvirt(#[from] kilonova_agent_libvirt::Error),
@@ -42,7 +48,10 @@ impl StepError {
         use kilonova_agent_libvirt::Error;
         matches!(
             self,
-            Self::Changed | Self::Api(_) | Self::Libvirt(Error::Dead { .. } | Error::Busy { .. })
+            Self::Changed
+                | Self::Api(_)
+                | Self::Secret(_)
+                | Self::Libvirt(Error::Dead { .. } | Error::Busy { .. })
         )
     }
 
@@ -69,6 +78,7 @@ impl StepError {
             Self::Libvirt(_) if matches!(step, Step::Start { restore: true }) => {
                 reason::RESTORE_FAILED
             }
+            Self::UserDataMissing | Self::Secret(_) => reason::USER_DATA_MISSING,
             Self::Libvirt(_) | Self::Api(_) | Self::Changed => reason::LIBVIRT_ERROR,
         }
     }

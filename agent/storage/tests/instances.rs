@@ -126,8 +126,18 @@ async fn a_config_drive_holds_the_files_and_their_digest() {
     files.insert("openstack/latest/meta_data.json".to_owned(), b"{}".to_vec());
     files.insert("openstack/latest/user_data".to_owned(), hostile.clone());
     files.insert("ec2/2009-04-04/meta-data.json".to_owned(), b"[]".to_vec());
-    assert!(instances.write_config_drive(UUID, &files).await.unwrap());
-    assert!(!instances.write_config_drive(UUID, &files).await.unwrap());
+    assert!(
+        instances
+            .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !instances
+            .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+            .await
+            .unwrap()
+    );
     let drive = instances.config_drive(UUID).unwrap();
     let drive = drive.to_str().unwrap();
     let volume = run("isoinfo", &["-d", "-i", drive]);
@@ -153,9 +163,31 @@ async fn a_config_drive_holds_the_files_and_their_digest() {
     assert_eq!(mode & 0o777, 0o600);
 
     files.insert("ec2/latest/user-data".to_owned(), hostile);
-    assert!(instances.write_config_drive(UUID, &files).await.unwrap());
+    assert!(
+        instances
+            .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+            .await
+            .unwrap()
+    );
     let seen = instances.get(UUID).await.unwrap().unwrap();
     assert_eq!(seen.config_drive, Some(guest::digest(&files)));
+}
+
+#[tokio::test]
+async fn user_data_is_kept_for_root_alone_and_goes_with_the_instance() {
+    let node = node();
+    let instances = node.storage.instances();
+    assert_eq!(instances.user_data(UUID).await.unwrap(), None);
+    let data: Vec<u8> = (0..=255).collect();
+    instances.keep_user_data(UUID, data.clone()).await.unwrap();
+    assert_eq!(instances.user_data(UUID).await.unwrap(), Some(data));
+    let directory = node.directory.path().join("state/instances").join(UUID);
+    assert_eq!(list(&directory), ["user-data"]);
+    let mode = std::fs::metadata(directory.join("user-data")).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    instances.remove(UUID).await.unwrap();
+    assert_eq!(instances.user_data(UUID).await.unwrap(), None);
+    assert!(!directory.exists());
 }
 
 #[tokio::test]
@@ -168,7 +200,12 @@ async fn a_config_drive_is_written_over_one_that_says_nothing() {
     for half in [vec![], vec![0; 1 << 20]] {
         std::fs::write(&drive, half).unwrap();
         assert_eq!(instances.list().await.unwrap()[0].config_drive, None);
-        assert!(instances.write_config_drive(UUID, &files).await.unwrap());
+        assert!(
+            instances
+                .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+                .await
+                .unwrap()
+        );
     }
 }
 
@@ -178,7 +215,9 @@ async fn nothing_leads_out_of_the_directories() {
     let instances = node.storage.instances();
     for path in ["../x", "/etc/x", "a/../../x", "", ".", "a/./../b"] {
         let files = Files::from([(path.to_owned(), Vec::new())]);
-        let refused = instances.write_config_drive(UUID, &files).await;
+        let refused = instances
+            .write_config_drive(UUID, files.clone(), &guest::digest(&files))
+            .await;
         assert!(
             matches!(refused, Err(Error::ConfigPath(_))),
             "{path}: {refused:?}"

@@ -54,6 +54,10 @@ pub fn domain_spec(instance: &Instance, namespace_uid: &str) -> Option<DomainSpe
             hostname,
             public_keys: binding.public_keys,
             user_data: spec.user_data.clone(),
+            user_data_secret: spec
+                .user_data_from
+                .as_ref()
+                .map(|_| uid(&instance.metadata).to_owned()),
         },
         power: spec.power(),
         restart_policy: spec.restart_policy(),
@@ -110,6 +114,7 @@ pub fn orphan_spec(orphan: &Orphan) -> DomainSpec {
             hostname: orphan.name.clone(),
             public_keys: Vec::new(),
             user_data: None,
+            user_data_secret: None,
         },
         power: Power::Off,
         restart_policy: RestartPolicy::Never,

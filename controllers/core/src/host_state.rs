@@ -2,8 +2,9 @@
 
 use crate::resources::{Resources, bytes};
 use k8s_openapi::api::core::v1::{Node, Taint};
+use kilonova_crds::Quantity;
 use kilonova_crds::v1alpha1::{
-    Capacity, Hypervisor, HypervisorSpec, HypervisorStatus, VirtualizationType,
+    Capacity, Hypervisor, HypervisorSpec, HypervisorStatus, Share, VirtualizationType,
 };
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -63,7 +64,7 @@ pub struct HostState {
     pub taints: Vec<HostTaint>,
     /// The Node's labels.
     pub labels: BTreeMap<String, String>,
-    /// (capacity − foreign − reserved) × overcommit.
+    /// The smaller of share and (capacity − foreign − reserved), times overcommit.
     pub allocatable: Resources,
     /// Its architecture.
     pub architecture: Option<String>,
@@ -125,7 +126,8 @@ impl HostState {
     }
 }
 
-/// (capacity − foreign − reserved) × overcommit, in whole units.
+/// The smaller of share and (capacity − foreign − reserved), times overcommit, in whole units. What
+/// is reserved for the node is no part of a share: pods and the system have the rest.
 fn allocatable(spec: &HypervisorSpec, status: &HypervisorStatus, defaults: &Defaults) -> Resources {
     let amount = |c: &Option<Capacity>| c.as_ref().map(Resources::from).unwrap_or_default();
     let own = spec.reserved.clone().unwrap_or_default();
@@ -142,11 +144,23 @@ fn allocatable(spec: &HypervisorSpec, status: &HypervisorStatus, defaults: &Defa
     };
     let free = amount(&status.capacity)
         .minus(amount(&status.foreign))
-        .minus(reserved);
+        .minus(reserved)
+        .min(share(status.share.as_ref()));
     Resources {
         vcpus: ratio(&ratios.cpu, defaults.cpu).of(free.vcpus),
         memory: ratio(&ratios.memory, defaults.memory).of(free.memory),
         disk: ratio(&ratios.disk, defaults.disk).of(free.disk),
+    }
+}
+
+/// The part of the node that instances may use.
+fn share(share: Option<&Share>) -> Resources {
+    let share = share.cloned().unwrap_or_default();
+    let size = |quantity: &Option<Quantity>| quantity.as_ref().map_or(u64::MAX, bytes);
+    Resources {
+        vcpus: share.vcpus.map_or(u64::MAX, u64::from),
+        memory: size(&share.memory),
+        disk: size(&share.disk),
     }
 }
 
@@ -266,6 +280,24 @@ mod tests {
             disk: 0,
         };
         assert_eq!(host.allocatable, want);
+    }
+
+    #[test]
+    fn a_share_is_a_limit_before_the_ratio_and_not_beyond_what_is_there() {
+        let allocatable = |share: serde_json::Value| {
+            let mut hv = hypervisor(&json!({}));
+            let status = hv.status.as_mut().unwrap();
+            status.share = serde_json::from_value(share).unwrap();
+            HostState::new(&hv, None, true, &Defaults::default()).allocatable
+        };
+        let free = allocatable(json!(null));
+        let part = allocatable(json!({"vcpus": 2, "memory": "4Gi"}));
+        assert_eq!(
+            (part.vcpus, part.memory, part.disk),
+            (8, 4 << 30, free.disk)
+        );
+        let more = json!({"vcpus": 64, "memory": "1Ti", "disk": "1Pi"});
+        assert_eq!(allocatable(more), free);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!   waits for what.
 //! - [`lifecycle`]: the next action for one Instance and its Domains.
 //! - [`compile`]: what a bound Instance, and a Network, are on a node.
+//! - [`user_data`]: what of a tenant's Secret is handed to a node.
 //! - [`status`], [`images`], [`key_pairs`], [`networks`], [`hypervisors`]: the statuses.
 
 pub mod addresses;
@@ -31,5 +32,6 @@ pub mod resources;
 pub mod status;
 #[cfg(test)]
 mod testing;
+pub mod user_data;
 pub mod wait;
 pub mod waiting;

@@ -48,6 +48,16 @@ impl Resources {
         }
     }
 
+    /// The smaller of each.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self {
+            vcpus: self.vcpus.min(other.vcpus),
+            memory: self.memory.min(other.memory),
+            disk: self.disk.min(other.disk),
+        }
+    }
+
     /// The larger of each.
     #[must_use]
     pub fn max(self, other: Self) -> Self {

@@ -75,6 +75,24 @@ pub fn differs(old: Option<&InstanceStatus>, new: &InstanceStatus) -> bool {
     old != Some(new)
 }
 
+/// The reason by which a node says that it has no user data for a config drive, and finds none in
+/// its namespace.
+const USER_DATA_MISSING: &str = "UserDataMissing";
+
+/// Whether an Instance's status says that its node has taken the user data of `userDataFrom`.
+#[must_use]
+pub fn user_data_taken(status: Option<&InstanceStatus>) -> bool {
+    let taken = status.and_then(|s| find(&s.conditions, types::USER_DATA_READY));
+    taken.is_some_and(|c| c.status == ConditionStatus::True)
+}
+
+/// Whether the node of that Domain waits for user data that is not in its namespace.
+#[must_use]
+pub fn lacks_user_data(domain: &Domain) -> bool {
+    let reason = domain.status.as_ref().and_then(|s| s.reason.as_deref());
+    reason == Some(USER_DATA_MISSING)
+}
+
 /// A bound Instance with its Domain.
 struct Bound<'a> {
     node: String,
@@ -132,7 +150,7 @@ impl<'a> Bound<'a> {
         };
         let runs = self.outcome() == Some(Outcome::Running);
         let scheduled = ConditionStatus::True;
-        vec![
+        let mut conditions = vec![
             condition(types::SCHEDULED, scheduled, "Bound", "", input.now),
             of(types::IMAGE_READY, runs || self.disk_created, "DiskCreated"),
             of(
@@ -140,7 +158,33 @@ impl<'a> Bound<'a> {
                 runs || !self.has_interfaces,
                 "Plugged",
             ),
-        ]
+        ];
+        if input.instance.spec.user_data_from.is_some() {
+            conditions.push(self.user_data(input, runs));
+        }
+        conditions
+    }
+
+    /// Whether the node has taken the user data, and needs it in the API no longer. It has when it
+    /// runs; that it lost it again is what it says itself.
+    fn user_data(&self, input: &StatusInput<'_>, runs: bool) -> Condition {
+        let of = |status, reason: &str, message: String| {
+            condition(types::USER_DATA_READY, status, reason, message, input.now)
+        };
+        if let Some(Pause::UserData(wait)) = input.pause {
+            return of(ConditionStatus::False, wait.reason(), wait.to_string());
+        }
+        let lost = self.domain.filter(|domain| lacks_user_data(domain));
+        match lost.and(self.seen) {
+            Some(seen) => {
+                let message = seen.message.clone().unwrap_or_default();
+                of(ConditionStatus::False, USER_DATA_MISSING, message)
+            }
+            None if runs || user_data_taken(input.instance.status.as_ref()) => {
+                of(ConditionStatus::True, "Delivered", String::new())
+            }
+            None => of(ConditionStatus::Unknown, "Pending", String::new()),
+        }
     }
 
     /// Whether it is what it is declared to be, on a node that answers.
@@ -189,6 +233,9 @@ fn readiness(
         let node = &bound.node;
         let message = format!("node {node:?} does not answer: what runs there is not seen");
         return Readiness::unknown("NodeUnreachable", message);
+    }
+    if let Some(Pause::UserData(wait)) = input.pause {
+        return Readiness::not_ready(wait.reason(), wait.to_string());
     }
     let Some(domain) = bound.domain else {
         return match input.pause {
@@ -267,14 +314,19 @@ fn unbound_conditions(input: &StatusInput<'_>, previous: &InstanceStatus) -> Vec
         }
         _ => of(types::SCHEDULED, wait.is_some()),
     };
-    vec![
+    let mut conditions = vec![
         scheduled,
         of(types::IMAGE_READY, wait.is_some_and(Wait::concerns_image)),
         of(
             types::NETWORK_READY,
             wait.is_some_and(Wait::concerns_network),
         ),
-    ]
+    ];
+    if input.instance.spec.user_data_from.is_some() {
+        let concerned = wait.is_some_and(Wait::concerns_user_data);
+        conditions.push(of(types::USER_DATA_READY, concerned));
+    }
+    conditions
 }
 
 fn kept_conditions(input: &StatusInput<'_>, previous: &InstanceStatus) -> Vec<Condition> {
@@ -283,11 +335,15 @@ fn kept_conditions(input: &StatusInput<'_>, previous: &InstanceStatus) -> Vec<Co
         let last = last.filter(|_| previous.node_name.is_none()).cloned();
         last.unwrap_or_else(|| condition(type_, ConditionStatus::Unknown, "Pending", "", input.now))
     };
-    vec![
+    let mut kept = vec![
         of(types::SCHEDULED),
         of(types::IMAGE_READY),
         of(types::NETWORK_READY),
-    ]
+    ];
+    if input.instance.spec.user_data_from.is_some() {
+        kept.push(of(types::USER_DATA_READY));
+    }
+    kept
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use crate::key::ObjectKey;
 use crate::placement::{Filter, NoValidHost};
+use crate::user_data::MAX_BYTES;
 use kilonova_crds::Quantity;
-use kilonova_crds::v1alpha1::{ImageKind, ImageRef};
+use kilonova_crds::v1alpha1::{ImageKind, ImageRef, SecretKeyRef};
 use std::net::IpAddr;
 
 /// Why an Instance cannot be bound now. Its `Display` is the sentence for people.
@@ -44,6 +45,22 @@ pub enum Wait {
         key_pair: String,
         /// Why.
         message: String,
+    },
+    /// The Secret that has the user data does not exist.
+    #[error("there is no Secret {0:?} in this namespace, which has the user data")]
+    SecretMissing(String),
+    /// The Secret does not have the key.
+    #[error("Secret {:?} has no key {:?} with the user data", .0.name, .0.key)]
+    SecretKeyMissing(SecretKeyRef),
+    /// The user data in the Secret is too long.
+    #[error(
+        "the user data in key {:?} of Secret {:?} has {bytes} bytes, at most {MAX_BYTES} are taken", .from.key, .from.name
+    )]
+    UserDataTooLarge {
+        /// Where it is.
+        from: SecretKeyRef,
+        /// How long it is.
+        bytes: usize,
     },
     /// Another instance holds the fixed address.
     #[error("address {ip} of Network {network:?} is held by {}", held_by(.holder.as_ref()))]
@@ -156,6 +173,8 @@ pub enum WaitKey {
     Network(ObjectKey),
     /// A `KeyPair` was made or changed.
     KeyPair(ObjectKey),
+    /// A Secret was made or changed. Nothing tells of it: who waits for it looks again.
+    Secret(ObjectKey),
     /// An address or a MAC of the Network with that uid was released, or its ranges changed.
     Addresses(String),
     /// A hypervisor has more room than before.
@@ -180,6 +199,8 @@ impl Wait {
             Self::NetworkNotReady { .. } => "NetworkNotReady",
             Self::KeyPairMissing(_) => "KeyPairMissing",
             Self::KeyPairInvalid { .. } => "KeyPairInvalid",
+            Self::SecretMissing(_) | Self::SecretKeyMissing(_) => "UserDataMissing",
+            Self::UserDataTooLarge { .. } => "UserDataTooLarge",
             Self::AddressTaken { .. } => "AddressTaken",
             Self::AddressOutside { .. } => "AddressOutside",
             Self::AddressesExhausted { .. } => "AddressesExhausted",
@@ -223,6 +244,16 @@ impl Wait {
         )
     }
 
+    /// Whether it is about user data that comes from a Secret. Secrets are not watched: such a wait
+    /// ends when the Secret is read again.
+    #[must_use]
+    pub fn concerns_user_data(&self) -> bool {
+        matches!(
+            self,
+            Self::SecretMissing(_) | Self::SecretKeyMissing(_) | Self::UserDataTooLarge { .. }
+        )
+    }
+
     /// What the Instance in that namespace waits for. Names of namespaced objects are of that
     /// namespace. Even what is stalled has keys: a Network or an Image can be made anew.
     #[must_use]
@@ -244,6 +275,12 @@ impl Wait {
             Self::KeyPairMissing(key_pair) | Self::KeyPairInvalid { key_pair, .. } => {
                 vec![WaitKey::KeyPair(key(key_pair))]
             }
+            Self::SecretMissing(name)
+            | Self::SecretKeyMissing(SecretKeyRef { name, .. })
+            | Self::UserDataTooLarge {
+                from: SecretKeyRef { name, .. },
+                ..
+            } => vec![WaitKey::Secret(key(name))],
             Self::AddressTaken {
                 network,
                 network_uid,

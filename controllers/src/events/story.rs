@@ -20,7 +20,7 @@ pub struct Told {
 }
 
 /// Reasons of `Ready` that are trouble; others are states on the way, or wanted.
-const TROUBLE: [&str; 13] = [
+const TROUBLE: [&str; 14] = [
     "ImageFailed",
     "ImageChecksumMismatch",
     "SegmentFailed",
@@ -34,6 +34,7 @@ const TROUBLE: [&str; 13] = [
     "Refused",
     "LibvirtError",
     "NodeUnreachable",
+    "UserDataMissing",
 ];
 
 /// What to tell when this status is written over that one.

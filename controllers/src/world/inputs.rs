@@ -125,6 +125,12 @@ impl World {
         Ok(binding)
     }
 
+    /// The Instance is not bound while it waits for this; notes so.
+    pub fn waits(&mut self, instance: &Instance, wait: Wait) -> Decision {
+        self.note_wait(instance, Some(&wait));
+        Err(Box::new(wait))
+    }
+
     /// From now on the Instance waits for this, or for nothing.
     pub(super) fn note_wait(&mut self, instance: &Instance, wait: Option<&Wait>) {
         let key = ObjectKey::of(&instance.metadata);

@@ -1,17 +1,18 @@
-//! What the controllers write for a node: its namespace with the account of its agent, and two
-//! conditions of its Hypervisor.
+//! What the controllers write for a node: its namespace with the account of its agent, user data
+//! in it, and two conditions of its Hypervisor.
 
-use super::{WriteError, Writer};
+use super::{WriteError, Writer, body, post};
 use crate::world::NamespaceMeta;
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kilonova_crds::names::{
-    self, CLUSTER_ID_ANNOTATION, CONTROLLERS_MANAGER, NODE_ANNOTATION, NODE_NAMESPACE_LABEL,
-    NODE_SERVICE_ACCOUNT,
+    self, CLUSTER_ID_ANNOTATION, CONTROLLERS_MANAGER, LEADER_ANNOTATION, NODE_ANNOTATION,
+    NODE_NAMESPACE_LABEL, NODE_SERVICE_ACCOUNT, USER_DATA_KEY,
 };
 use kilonova_crds::{Condition, Hypervisor};
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::core::PartialObjectMetaExt;
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
@@ -55,6 +56,49 @@ impl Writer {
         self.apply(Api::namespaced(self.client.clone(), &name), &account)
             .await?;
         Ok(made.metadata.into_response_partial())
+    }
+
+    /// Puts user data into a node namespace, for the Domain of that name; what is there stays.
+    ///
+    /// # Errors
+    /// Any [`WriteError`].
+    pub async fn put_user_data(
+        &self,
+        node: &str,
+        name: &str,
+        data: Vec<u8>,
+    ) -> Result<(), WriteError> {
+        let namespace = names::node_namespace(node);
+        let mut metadata = owned(name, Some(&namespace));
+        body::annotate(&mut metadata, LEADER_ANNOTATION, self.fence());
+        let secret = Secret {
+            metadata,
+            data: Some([(USER_DATA_KEY.to_owned(), ByteString(data))].into()),
+            immutable: Some(true),
+            ..Secret::default()
+        };
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
+        let params = post();
+        let write = api.create(&params, &secret);
+        match self.send::<Secret, _>("create", write).await {
+            Ok(_) | Err(WriteError::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the user data of the Domain of that name out of a node namespace.
+    ///
+    /// # Errors
+    /// Any [`WriteError`] but that it is gone.
+    pub async fn delete_user_data(&self, node: &str, name: &str) -> Result<(), WriteError> {
+        let namespace = names::node_namespace(node);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
+        let params = DeleteParams::default();
+        let write = api.delete(name, &params);
+        match self.send::<Secret, _>("delete", write).await {
+            Ok(_) | Err(WriteError::Gone(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes the controllers' conditions of a Hypervisor, and leaves the others alone.

@@ -136,6 +136,10 @@ pub struct DomainGuest {
     /// What it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
+    /// The Secret in this namespace that has what it runs, under the key `userData`, until the
+    /// node has taken it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_secret: Option<String>,
 }
 
 /// Whether a Domain is to be there.

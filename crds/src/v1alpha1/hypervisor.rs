@@ -51,6 +51,24 @@ use super::VirtualizationType;
         json_path = ".metadata.creationTimestamp"
     ),
     printcolumn(
+        name = "Share VCPUs",
+        type_ = "integer",
+        json_path = ".status.share.vcpus",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Share Memory",
+        type_ = "string",
+        json_path = ".status.share.memory",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Share Disk",
+        type_ = "string",
+        json_path = ".status.share.disk",
+        priority = 1
+    ),
+    printcolumn(
         name = "Libvirt",
         type_ = "string",
         json_path = ".status.versions.libvirt",
@@ -133,6 +151,9 @@ pub struct HypervisorStatus {
     /// What domains that are not this cluster's use of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<Capacity>,
+    /// The part of the node that instances may use; the rest is the pods'. Absent: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Share>,
     /// The node's CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<Cpu>,
@@ -170,6 +191,21 @@ pub struct Capacity {
     pub memory: Quantity,
     /// Disk of the state directory's file system.
     pub disk: Quantity,
+}
+
+/// A part of a node; all of what is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    /// CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// Memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Quantity>,
+    /// Disk of the state directory's file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Quantity>,
 }
 
 /// A node's CPU.

@@ -39,6 +39,8 @@ use std::collections::BTreeMap;
 #[x_kube(validation = Rule::new("has(self.interfaces) == has(oldSelf.interfaces) && (!has(self.interfaces) || (self.interfaces == oldSelf.interfaces && self.interfaces.map(i, i.name) == oldSelf.interfaces.map(i, i.name)))").message("interfaces are immutable: network, ips, mac and their order belong to the guest").field_path(".interfaces"))]
 #[x_kube(validation = Rule::new("has(self.keyPairs) == has(oldSelf.keyPairs) && (!has(self.keyPairs) || self.keyPairs == oldSelf.keyPairs)").message("keyPairs are immutable: the guest was given them at its first boot").field_path(".keyPairs"))]
 #[x_kube(validation = Rule::new("has(self.userData) == has(oldSelf.userData) && (!has(self.userData) || self.userData == oldSelf.userData)").message("userData is immutable: the guest was given it at its first boot").field_path(".userData"))]
+#[x_kube(validation = Rule::new("has(self.userDataFrom) == has(oldSelf.userDataFrom) && (!has(self.userDataFrom) || self.userDataFrom == oldSelf.userDataFrom)").message("userDataFrom is immutable: the guest was given it at its first boot").field_path(".userDataFrom"))]
+#[x_kube(validation = Rule::new("!has(self.userData) || !has(self.userDataFrom)").message("userData and userDataFrom exclude each other: the guest is given one").field_path(".userDataFrom"))]
 #[x_kube(validation = Rule::new("has(self.hostname) == has(oldSelf.hostname) && (!has(self.hostname) || self.hostname == oldSelf.hostname)").message("hostname is immutable: the guest was given it at its first boot").field_path(".hostname"))]
 pub struct InstanceSpec {
     /// Name of the Flavor: vCPUs, memory, root disk. Immutable.
@@ -76,10 +78,13 @@ pub struct InstanceSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub key_pairs: Option<Vec<String>>,
     /// What the guest runs at its first boot (`#cloud-config`, a script), at most 16384 characters.
-    /// Anyone who can read the Instance can read it: nothing secret. Immutable.
+    /// Anyone who can read the Instance can read it: what is secret comes by `userDataFrom`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16384))]
     pub user_data: Option<String>,
+    /// Where `userData` comes from instead, where it is secret. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data_from: Option<UserDataSource>,
     /// True: it cannot be deleted, nor can its namespace, until this is false again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_protection: Option<bool>,
@@ -126,6 +131,38 @@ impl InstanceSpec {
     pub fn key_pairs(&self) -> &[String] {
         self.key_pairs.as_deref().unwrap_or_default()
     }
+    /// The Secret that the user data is read from.
+    #[must_use]
+    pub fn user_data_secret(&self) -> Option<&SecretKeyRef> {
+        self.user_data_from.as_ref().map(|s| &s.secret_key_ref)
+    }
+}
+
+/// Where user data comes from.
+#[derive(
+    KubeSchema, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct UserDataSource {
+    /// A key of a Secret in the Instance's namespace, at most 65536 bytes of any content. The guest
+    /// is given what it holds when the Instance is bound; later changes do not reach it.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// A key of a Secret.
+#[derive(
+    KubeSchema, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message("a Secret's name has lower-case letters, digits, dashes and dots, not at its ends"))]
+    pub name: String,
+    /// The key in it.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._a-zA-Z0-9]+$')").message("a key of a Secret has letters, digits, dashes, dots and underscores"))]
+    pub key: String,
 }
 
 /// Which kind of image.
@@ -251,7 +288,8 @@ pub struct InstanceStatus {
     /// The observed power state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_state: Option<PowerState>,
-    /// `Ready`, `Scheduled`, `ImageReady`, `NetworkReady`, and `Stalled` when only a change of spec helps.
+    /// `Ready`, `Scheduled`, `ImageReady`, `NetworkReady`, `UserDataReady` where there is
+    /// `userDataFrom`, and `Stalled` when only a change of spec helps.
     #[serde(default)]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -12,7 +12,7 @@ mod network_class;
 pub use flavor::{Flavor, FlavorSpec};
 pub use hypervisor::{
     Capacity, Cpu, Hypervisor, HypervisorSpec, HypervisorStatus, Orphan, OrphanPort, Overcommit,
-    Reserved, Versions,
+    Reserved, Share, Versions,
 };
 pub use image::{
     ClusterImage, HttpSource, Image, ImageFormat, ImageRequirements, ImageSource, ImageSpec,
@@ -20,7 +20,8 @@ pub use image::{
 };
 pub use instance::{
     BoundAddress, BoundImage, BoundInterface, BoundSegment, Claim, ImageKind, ImageRef, Instance,
-    InstanceSpec, InstanceStatus, Interface, Power, PowerState, RestartPolicy,
+    InstanceSpec, InstanceStatus, Interface, Power, PowerState, RestartPolicy, SecretKeyRef,
+    UserDataSource,
 };
 pub use key_pair::{KeyPair, KeyPairSpec, KeyPairStatus};
 pub use network::{Network, NetworkSpec, NetworkStatus, Route, SegmentStatus, Subnet};

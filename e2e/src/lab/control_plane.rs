@@ -1,4 +1,4 @@
-//! etcd, kube-apiserver and kube-controller-manager of a lab, each a real program of a known release.
+//! etcd, kube-apiserver, kube-controller-manager and, where it is asked for, kube-scheduler of a lab, each a real program of a known release.
 
 use std::{
     fs,
@@ -32,12 +32,13 @@ const AUDIT_POLICY: &str = r#"{
   ]
 }"#;
 
-/// The three services, not started.
+/// The services, not started.
 #[derive(Debug)]
 pub(super) struct Services {
     pub(super) etcd: Service,
     pub(super) apiserver: Service,
     pub(super) controller_manager: Service,
+    pub(super) scheduler: Option<Service>,
 }
 
 /// What the services are made from.
@@ -56,10 +57,16 @@ impl Plan<'_> {
         let apiserver = self.service("kube-apiserver", self.apiserver_args()?);
         let controller_manager =
             self.service("kube-controller-manager", self.controller_manager_args()?);
+        let scheduler = if self.options.scheduler {
+            Some(self.service("kube-scheduler", self.scheduler_args()?))
+        } else {
+            None
+        };
         Ok(Services {
             etcd,
             apiserver,
             controller_manager,
+            scheduler,
         })
     }
 
@@ -125,14 +132,25 @@ impl Plan<'_> {
         Ok(args)
     }
 
+    fn scheduler_args(&self) -> Result<Vec<String>> {
+        let config = self.kubeconfig_of("kube-scheduler")?;
+        Ok(vec![
+            format!("--kubeconfig={}", config.display()),
+            format!("--cert-dir={}", self.dir.join("certificates").display()),
+            "--leader-elect=false".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+        ])
+    }
+
+    fn kubeconfig_of(&self, user: &'static str) -> Result<PathBuf> {
+        let config = self.dir.join(format!("{user}.kubeconfig"));
+        let (server, user) = (kubeconfig::lab_server(), User::Certificate(user));
+        kubeconfig::write(&config, &server, self.pki, &user)?;
+        Ok(config)
+    }
+
     fn controller_manager_args(&self) -> Result<Vec<String>> {
-        let config = self.dir.join("kube-controller-manager.kubeconfig");
-        kubeconfig::write(
-            &config,
-            &kubeconfig::lab_server(),
-            self.pki,
-            &User::Certificate("kube-controller-manager"),
-        )?;
+        let config = self.kubeconfig_of("kube-controller-manager")?;
         let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
         Ok(vec![
             file("kubeconfig", config),

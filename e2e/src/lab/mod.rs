@@ -48,6 +48,7 @@ pub use self::{
     record::Record,
     ssh_key::SshKey,
     start::ready,
+    system::{install as install_system, remove as remove_system, token as account_token},
 };
 use self::{control_plane::Services, init::Init, kubectl::Kubectl, pki::Pki};
 use crate::{

@@ -33,15 +33,16 @@ pub(super) async fn apply_all(client: &Client, objects: &[DynamicObject]) -> Res
     try_join_all(objects.iter().map(apply)).await.map(drop)
 }
 
-/// Deletes objects, and does not wait until they are gone.
+/// Deletes objects that are there, and does not wait until they are gone.
 pub(super) async fn delete_all(client: &Client, objects: &[DynamicObject]) -> Result<()> {
     let delete = |object: &DynamicObject| {
         let (api, name) = (api(client, object), object.name_any());
         let failed = Error::api(format!("delete {} {name}", kind(object)));
         async move {
-            api.delete(&name, &DeleteParams::default())
-                .await
-                .map_err(failed)
+            match api.delete(&name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                deleted => deleted.map(drop).map_err(failed),
+            }
         }
     };
     try_join_all(objects.iter().map(delete)).await.map(drop)

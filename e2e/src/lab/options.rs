@@ -70,6 +70,8 @@ pub struct LabOptions {
     pub nodes: Vec<NodeOptions>,
     /// Whether the CRDs, RBAC and policies of the charts are installed. Without them there is nothing but Kubernetes.
     pub system: bool,
+    /// Whether kube-scheduler runs: it binds pods to Nodes, and nobody runs them.
+    pub scheduler: bool,
     /// How many `kilonova-controllers` run.
     pub controllers: usize,
     /// More arguments of the controllers.
@@ -91,6 +93,7 @@ impl LabOptions {
             dir: None,
             nodes: Vec::new(),
             system: true,
+            scheduler: false,
             controllers: 1,
             controllers_args: Vec::new(),
             controllers_env: Vec::new(),
@@ -133,6 +136,13 @@ impl LabOptions {
             format!("--runtime-config={kind}ies=false,{kind}ybindings=false"),
             "--disable-admission-plugins=MutatingAdmissionPolicy".to_owned(),
         ]);
+        self
+    }
+
+    /// With kube-scheduler.
+    #[must_use]
+    pub fn scheduler(mut self) -> Self {
+        self.scheduler = true;
         self
     }
 

@@ -38,6 +38,8 @@ impl Pki {
         )?;
         let manager = client("system:kube-controller-manager", None)?;
         pki.issue(&authority.0, "kube-controller-manager", &manager)?;
+        let scheduler = client("system:kube-scheduler", None)?;
+        pki.issue(&authority.0, "kube-scheduler", &scheduler)?;
         let service_accounts = key("service accounts")?;
         pki.write("service-accounts.key", &service_accounts.serialize_pem())?;
         pki.write("service-accounts.pub", &service_accounts.public_key_pem())?;

@@ -268,6 +268,9 @@ async fn start_control_plane(
     })
     .await?;
     services.controller_manager.start()?;
+    if let Some(scheduler) = &services.scheduler {
+        scheduler.start()?;
+    }
     Ok(client)
 }
 

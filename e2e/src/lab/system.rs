@@ -20,7 +20,7 @@ use serde_json::json;
 use super::{
     kubeconfig::{self, User},
     manifests::{self, AGENTS_NAMESPACE, SYSTEM_NAMESPACE},
-    objects::{apply_all, object},
+    objects::{apply_all, delete_all, object},
     options::NodeOptions,
     pki::{Pki, write_private},
     policies,
@@ -34,24 +34,47 @@ use crate::{
 const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
 
 /// Installs the CRDs, RBAC and policies of the charts, and waits until all of them are in force.
-pub(super) async fn install(client: &Client) -> Result<()> {
-    let namespace = object(json!({
-        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE},
-    }))?;
+///
+/// # Errors
+/// When the API server refuses something, or Helm is not built.
+pub async fn install(client: &Client) -> Result<()> {
     let mutating = serves_mutating_policies(client).await?;
-    let version = client.apiserver_version().await;
-    let version = version.map_err(Error::api("ask the API server's version"))?;
-    let (mut namespaces, mut others): (Vec<_>, Vec<_>) =
-        manifests::system(&version.git_version, mutating)
-            .await?
-            .into_iter()
-            .partition(is_namespace);
-    namespaces.push(namespace);
+    let (namespaces, mut others) = system(client, mutating).await?;
     others.extend(manifests::crds()?);
     apply_all(client, &namespaces).await?;
     apply_all(client, &others).await?;
     crds_established(client).await?;
     policies::in_force(client, mutating).await
+}
+
+/// Removes what [`install`] put there, but for the CRDs: with them all objects of theirs would go.
+///
+/// # Errors
+/// When the API server refuses something.
+pub async fn remove(client: &Client) -> Result<()> {
+    let mutating = serves_mutating_policies(client).await?;
+    let (namespaces, others) = system(client, mutating).await?;
+    delete_all(client, &others).await?;
+    delete_all(client, &namespaces).await
+}
+
+/// What the chart puts into this cluster, namespaces apart: they come first.
+async fn system(
+    client: &Client,
+    mutating: bool,
+) -> Result<(Vec<DynamicObject>, Vec<DynamicObject>)> {
+    let namespace = object(json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE},
+    }))?;
+    let version = client.apiserver_version().await;
+    let version = version.map_err(Error::api("ask the API server's version"))?;
+    let (mut namespaces, others): (Vec<_>, Vec<_>) =
+        manifests::system(&version.git_version, mutating)
+            .await?
+            .into_iter()
+            .partition(is_namespace);
+    namespaces.push(namespace);
+    Ok((namespaces, others))
 }
 
 fn is_namespace(object: &DynamicObject) -> bool {
@@ -149,7 +172,10 @@ pub(super) async fn credentials(
 }
 
 /// A token of a `ServiceAccount` of the chart's, bound to a Node where one is named.
-pub(super) async fn token(client: &Client, account: &str, node: Option<&str>) -> Result<String> {
+///
+/// # Errors
+/// When the API server gives none.
+pub async fn token(client: &Client, account: &str, node: Option<&str>) -> Result<String> {
     let namespace = if account == names::AGENT_SERVICE_ACCOUNT {
         AGENTS_NAMESPACE
     } else {

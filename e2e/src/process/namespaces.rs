@@ -13,6 +13,22 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
+    /// Those that this very process is in: to start a program beside it.
+    ///
+    /// # Errors
+    /// When this process cannot be found in `/proc`.
+    pub fn machine() -> Result<Self> {
+        let own = i32::try_from(std::process::id()).ok();
+        let own = own.and_then(ProcessId::of).ok_or_else(|| Error::Missing {
+            what: "this process in /proc".to_owned(),
+            remedy: "mount /proc".to_owned(),
+        })?;
+        Ok(Self {
+            target: own,
+            kinds: &["--pid"],
+        })
+    }
+
     /// Those of a lab: processes, mounts and the control plane's network.
     pub(crate) fn lab(init: ProcessId) -> Self {
         Self {

@@ -139,7 +139,7 @@ const NODE: &[Right] = &[
         Own,
         "",
     ),
-    ("", "secrets", &["get", "list", "watch"], Own, ""),
+    ("", "secrets", &["get"], Own, ""),
     // A Namespace is "in" itself: this is its own Namespace object only.
     ("", "namespaces", &["get"], Own, ""),
     ("coordination.k8s.io", "leases", &["create"], Own, ""),

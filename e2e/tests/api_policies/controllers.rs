@@ -114,6 +114,55 @@ async fn the_controllers_write_for_nodes_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_controllers_hand_secrets_to_nodes_and_neither_list_nor_change_any() {
+    let world = world();
+    let (controllers, node) = (world.controllers().await, world.node().await);
+    let secrets = |namespace: &str| format!("/api/v1/namespaces/{namespace}/secrets");
+    let of_nodes = "the controllers write namespaces, accounts and bindings of nodes only";
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "handed"}});
+    let late = "written by a leader that is no more";
+    controllers
+        .post(&secrets(NAMESPACE_1), &secret)
+        .await
+        .refused(422, late);
+    for namespace in [NAMESPACE_1, NAMESPACE_2] {
+        let path = secrets(namespace);
+        let fenced = fenced(secret.clone(), "1000");
+        controllers.post(&path, &fenced).await.unwrap();
+    }
+    let shop = secrets("shop");
+    controllers
+        .post(&shop, &fenced(secret.clone(), "1000"))
+        .await
+        .refused(403, of_nodes);
+    let tenant = world.tenant().await;
+    tenant.post(&shop, &secret).await.unwrap();
+    controllers.get(&format!("{shop}/handed")).await.unwrap();
+    controllers
+        .delete(&format!("{shop}/handed"))
+        .await
+        .refused(403, of_nodes);
+    for path in [shop, secrets(NAMESPACE_1), "/api/v1/secrets".to_owned()] {
+        controllers.get(&path).await.no_right();
+    }
+    let own = format!("{}/handed", secrets(NAMESPACE_1));
+    let change = json!({"data": {"userData": "eA=="}});
+    controllers.patch(&own, &change).await.no_right();
+
+    // An agent reads what its node was handed, by name.
+    node.get(&own).await.unwrap();
+    node.get(&secrets(NAMESPACE_1)).await.no_right();
+    node.delete(&own).await.no_right();
+    node.get(&format!("{}/handed", secrets(NAMESPACE_2)))
+        .await
+        .no_right();
+    node.get("/api/v1/namespaces/shop/secrets/handed")
+        .await
+        .no_right();
+    controllers.delete(&own).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_controllers_give_rights_to_nodes_and_nobody_else() {
     let controllers = world().controllers().await;
     let of_nodes = "the controllers write namespaces, accounts and bindings of nodes only";

@@ -16,11 +16,19 @@ fn in_interface(patch: Value, says: &'static str) -> Case {
     wrong(json!({"interfaces": [changed]}), says)
 }
 
+/// A change of where the user data comes from.
+fn from_secret(reference: Value, says: &'static str) -> Case {
+    let from = json!({"secretKeyRef": reference});
+    wrong(json!({"userData": null, "userDataFrom": from}), says)
+}
+
 /// Instances, but for their interfaces and placement.
 pub fn instances() -> Vec<Case> {
     let name = "an Instance's name is its hostname too: at most 63 characters, letters, digits and dashes, no dots";
     let hostname =
         "hostname is a DNS label: lower-case letters, digits and dashes, not at its ends";
+    let secret_name =
+        "a Secret's name has lower-case letters, digits, dashes and dots, not at its ends";
     vec![
         case("Instance", long_name(), name),
         case("Instance", json!({"metadata": {"name": "web.1"}}), name),
@@ -55,6 +63,31 @@ pub fn instances() -> Vec<Case> {
         wrong(
             json!({"userData": "x".repeat(16385)}),
             "spec.userData: Too long: may not be more than 16384",
+        ),
+        wrong(
+            json!({"userDataFrom": {"secretKeyRef": {"name": "boot", "key": "script"}}}),
+            "userData and userDataFrom exclude each other: the guest is given one",
+        ),
+        from_secret(
+            json!({"name": "../../kube-system/secrets/x", "key": "script"}),
+            secret_name,
+        ),
+        from_secret(json!({"name": "boot\n", "key": "script"}), secret_name),
+        from_secret(
+            json!({"name": "x".repeat(254), "key": "script"}),
+            "spec.userDataFrom.secretKeyRef.name: Too long",
+        ),
+        from_secret(
+            json!({"name": "boot", "key": "a/b"}),
+            "a key of a Secret has letters, digits, dashes, dots and underscores",
+        ),
+        from_secret(
+            json!({"name": "boot"}),
+            "spec.userDataFrom.secretKeyRef.key: Required value",
+        ),
+        wrong(
+            json!({"userData": null, "userDataFrom": {}}),
+            "spec.userDataFrom.secretKeyRef: Required value",
         ),
         wrong(
             json!({"nodeSelector": {"disk": "x".repeat(64)}}),

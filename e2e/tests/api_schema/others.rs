@@ -82,6 +82,11 @@ pub fn updates() -> Vec<Case> {
         ),
         spec("Instance", json!({"keyPairs": ["ana"]}), key_pairs),
         spec("Instance", json!({"userData": null}), user_data),
+        spec(
+            "Instance",
+            json!({"userData": null, "userDataFrom": {"secretKeyRef": {"name": "boot", "key": "script"}}}),
+            "userDataFrom is immutable: the guest was given it at its first boot",
+        ),
         spec("Instance", json!({"hostname": "other"}), hostname),
     ]
 }
@@ -128,6 +133,10 @@ pub fn accepted() -> Vec<(&'static str, Value)> {
         (
             "Instance",
             json!({"spec": {"tolerations": [{"operator": "Exists"}], "userData": "x".repeat(16384)}}),
+        ),
+        (
+            "Instance",
+            json!({"spec": {"userData": null, "userDataFrom": {"secretKeyRef": {"name": "boot.data-1", "key": "user_data.Sh"}}}}),
         ),
     ]
 }

@@ -37,6 +37,15 @@ async fn the_charts_files_are_in_force_and_credentials_are_narrow() {
         "{}",
         again.stdout
     );
+    let whole = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let kustomized = lab.kubectl(["apply", "-k", whole]).await.unwrap();
+    let kustomized = kustomized.checked().unwrap().stdout;
+    let unchanged = |text: &str| text.matches(" unchanged\n").count();
+    assert_eq!(
+        unchanged(&kustomized),
+        unchanged(&again.stdout),
+        "{kustomized}"
+    );
     let finalizers = lab
         .kubectl([
             "get",

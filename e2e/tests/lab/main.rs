@@ -7,6 +7,7 @@
 )]
 
 mod charts;
+mod existing;
 mod guest;
 mod images;
 

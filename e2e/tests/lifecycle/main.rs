@@ -12,6 +12,7 @@ mod deletion;
 mod power;
 mod restarts;
 mod slow;
+mod user_data;
 
 use kilonova_crds::v1alpha1::Hypervisor;
 use kilonova_e2e::{cloud::Cloud, lab::LabOptions};

@@ -56,12 +56,60 @@ pub enum GuestError {
     Json(#[from] serde_json::Error),
 }
 
+/// What a config drive is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drive {
+    /// Its files, but for user data that comes from a Secret: no plan has that in it.
+    pub files: Files,
+    /// The Secret in the node namespace that user data comes from.
+    pub user_data_secret: Option<String>,
+}
+
+impl Drive {
+    /// What a domain's config drive is made from. `segments` has those of its ports.
+    ///
+    /// # Errors
+    /// As [`files`].
+    pub fn new(domain: &DomainSpec, segments: &[SegmentSpec]) -> Result<Self, GuestError> {
+        Ok(Self {
+            files: files(domain, segments)?,
+            user_data_secret: domain.guest.user_data_secret.clone(),
+        })
+    }
+
+    /// A digest of what it is made from. Which Secret user data comes from is not in it, nor what
+    /// that says: a guest is given it once.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        match self.user_data_secret {
+            Some(_) => digest(&with_user_data(self.files.clone(), b"from a Secret")),
+            None => digest(&self.files),
+        }
+    }
+
+    /// The files with the user data that the Secret had.
+    #[must_use]
+    pub fn with_secret(&self, user_data: &[u8]) -> Files {
+        with_user_data(self.files.clone(), user_data)
+    }
+}
+
+fn with_user_data(mut files: Files, content: &[u8]) -> Files {
+    for version in OPENSTACK_VERSIONS {
+        let path = format!("openstack/{version}/user_data");
+        files.insert(path, content.to_vec());
+    }
+    for version in EC2_VERSIONS {
+        files.insert(format!("ec2/{version}/user-data"), content.to_vec());
+    }
+    files
+}
+
 /// The files of a domain's config drive. `segments` has those of its ports; others are ignored.
 ///
 /// # Errors
 /// When a port's segment is missing, or an address or a route is none.
 pub fn files(domain: &DomainSpec, segments: &[SegmentSpec]) -> Result<Files, GuestError> {
-    let user_data = domain.guest.user_data.as_ref().map(String::as_bytes);
     let metadata = serde_json::to_vec_pretty(&metadata::metadata(domain))?;
     let network = serde_json::to_vec_pretty(&network::network(&domain.ports, segments)?)?;
     let ec2 = serde_json::to_vec_pretty(&ec2::metadata(domain))?;
@@ -74,20 +122,17 @@ pub fn files(domain: &DomainSpec, segments: &[SegmentSpec]) -> Result<Files, Gue
         put("meta_data.json", &metadata);
         put("network_data.json", &network);
         put("vendor_data.json", b"{}");
-        if let Some(content) = user_data {
-            put("user_data", content);
-        }
     }
     for version in EC2_VERSIONS {
         let mut put = |name: &str, content: &[u8]| {
             files.insert(format!("ec2/{version}/{name}"), content.to_vec());
         };
         put("meta-data.json", &ec2);
-        if let Some(content) = user_data {
-            put("user-data", content);
-        }
     }
-    Ok(files)
+    Ok(match &domain.guest.user_data {
+        Some(content) => with_user_data(files, content.as_bytes()),
+        None => files,
+    })
 }
 
 /// A digest of a config drive's files, 64 hexadecimal digits: equal where the files are.

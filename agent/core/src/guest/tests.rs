@@ -207,6 +207,24 @@ fn a_digest_tells_files_apart() {
     assert_eq!(digest(&sets[5]), digest(&sets[5].clone()));
 }
 
+#[test]
+fn user_data_of_a_secret_is_in_no_plan_and_in_the_same_places() {
+    let mut domain = domain();
+    let inline = files(&domain, &segments()).unwrap();
+    let data = domain.guest.user_data.take().unwrap();
+    let without = Drive::new(&domain, &segments()).unwrap();
+    domain.guest.user_data_secret = Some("uid-web".into());
+    let drive = Drive::new(&domain, &segments()).unwrap();
+    assert_eq!(drive.files, without.files);
+    assert_eq!(drive.with_secret(data.as_bytes()), inline);
+    // A drive that never had any is made anew; one that had it is not, whatever the Secret's name.
+    assert_ne!(drive.digest(), without.digest());
+    assert_eq!(without.digest(), digest(&without.files));
+    domain.guest.user_data_secret = Some("uid-other".into());
+    let other = Drive::new(&domain, &segments()).unwrap();
+    assert_eq!(other.digest(), drive.digest());
+}
+
 proptest! {
     /// Whatever a tenant writes, the guest reads that and nothing else.
     #[test]

@@ -76,6 +76,7 @@ pub fn domain_spec() -> DomainSpec {
             hostname: "web-1".to_owned(),
             public_keys: Vec::new(),
             user_data: None,
+            user_data_secret: None,
         },
         power: Power::On,
         restart_policy: RestartPolicy::Always,

@@ -7,7 +7,6 @@
 )]
 
 use crate::desired::{Desired, NodeSettings, Observed, Paths, PortPlace, Room};
-use crate::guest;
 use crate::network::{LinkName, Netns};
 use crate::observed::{LibvirtDomain, LibvirtState, StateReason};
 use crate::owner::Metadata;
@@ -69,6 +68,7 @@ pub fn spec() -> DomainSpec {
             hostname: "web-1".into(),
             public_keys: vec![],
             user_data: None,
+            user_data_secret: None,
         },
         power: Power::On,
         restart_policy: RestartPolicy::Always,
@@ -213,10 +213,10 @@ impl Node {
                     backing: None,
                 });
             }
-            Step::WriteConfigDrive(files) => {
+            Step::WriteConfigDrive(drive) => {
                 let free = self.files().config_drive.is_none() || !self.observed.active();
                 assert!(free, "another drive under a running guest");
-                self.files().config_drive = Some(guest::digest(files));
+                self.files().config_drive = Some(drive.digest());
             }
             Step::Define { xml } => self.define(xml),
             Step::SetMetadata { element } => {

@@ -5,7 +5,7 @@ mod config_drive;
 use crate::image::CachedImage;
 use crate::tool::Tool;
 use crate::{Bases, Error, files, overlay};
-use kilonova_agent_core::guest::{self, Files};
+use kilonova_agent_core::guest::Files;
 use kilonova_agent_core::record::{InstanceFiles, Record};
 use kilonova_crds::v1alpha1::ImageFormat;
 use std::collections::HashSet;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 const DISK: &str = "disk.qcow2";
 const CONFIG_DRIVE: &str = "config.iso";
 const CONSOLE_LOG: &str = "console.log";
+const USER_DATA: &str = "user-data";
 const RECORD: &str = "record.json";
 /// Ending of a directory that is being removed: it is no instance any more.
 const REMOVED: &str = "removed";
@@ -124,20 +125,50 @@ impl Instances {
         files::blocking(move || files::publish_first(&new, &disk)).await
     }
 
-    /// Writes a config drive. Returns false where the one that is there was made from the same
-    /// files.
+    /// The user data that came from a Secret; `None` where none was kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn user_data(&self, uuid: &str) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.directory(uuid)?.join(USER_DATA);
+        files::blocking(move || {
+            files::unless_missing(fs::read(&path).map_err(Error::io("read", &path)))
+        })
+        .await
+    }
+
+    /// Keeps user data that came from a Secret, readable for root only: the Secret goes, and a
+    /// config drive may have to be made anew.
+    ///
+    /// # Errors
+    /// When there is no room, or it cannot be written.
+    pub async fn keep_user_data(&self, uuid: &str, content: Vec<u8>) -> Result<(), Error> {
+        let directory = self.directory(uuid)?;
+        files::blocking(move || {
+            files::make_directory(&directory)?;
+            files::write(&directory.join(USER_DATA), &content)
+        })
+        .await
+    }
+
+    /// Writes a config drive. Returns false where the one that is there bears the same digest of
+    /// what it was made from.
     ///
     /// # Errors
     /// When there is no room, or the tool fails.
-    pub async fn write_config_drive(&self, uuid: &str, content: &Files) -> Result<bool, Error> {
-        let digest = guest::digest(content);
+    pub async fn write_config_drive(
+        &self,
+        uuid: &str,
+        content: Files,
+        digest: &str,
+    ) -> Result<bool, Error> {
         let (directory, drive) = (self.directory(uuid)?, self.config_drive(uuid)?);
         let there = drive.clone();
         let there = files::blocking(move || config_drive::digest(&there)).await?;
-        if there.as_deref() == Some(&digest) {
+        if there.as_deref() == Some(digest) {
             return Ok(false);
         }
-        config_drive::write(&directory, &drive, content.clone(), &digest).await?;
+        config_drive::write(&directory, &drive, content, digest).await?;
         Ok(true)
     }
 

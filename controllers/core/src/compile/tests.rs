@@ -114,3 +114,11 @@ fn an_orphans_domain_says_what_the_orphan_said() {
     assert_eq!(spec.root_disk, RootDisk::Existing);
     assert_eq!(spec.ports[0].ips[0].ip, "10.0.0.2");
 }
+
+#[test]
+fn user_data_of_a_secret_is_named_by_the_uid_and_nothing_of_the_tenants() {
+    let from = json!({"userDataFrom": {"secretKeyRef": {"name": "boot", "key": "script"}}});
+    let guest = domain_spec(&bound("web", "n1", from), "ns").unwrap().guest;
+    assert_eq!(guest.user_data, None);
+    assert_eq!(guest.user_data_secret.as_deref(), Some("uid-web"));
+}

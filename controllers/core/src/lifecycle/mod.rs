@@ -75,6 +75,9 @@ pub enum Pause {
     /// An orphan stands against a binding.
     #[error(transparent)]
     Orphan(#[from] Wait),
+    /// The user data cannot be had, for a Domain that the node has taken none of yet.
+    #[error(transparent)]
+    UserData(Wait),
     /// The node does not answer; its Domain is made, or gone, when it does.
     #[error("node {0:?} does not answer")]
     NodeSilent(String),

@@ -294,3 +294,45 @@ fn times_move_only_with_a_status_and_nothing_new_is_no_difference() {
         (later.now, now())
     );
 }
+
+#[test]
+fn user_data_is_delivered_when_it_runs_and_stays_so_until_the_node_lost_it() {
+    let from = json!({"userDataFrom": {"secretKeyRef": {"name": "boot", "key": "script"}}});
+    let user_data = |input: &StatusInput<'_>| {
+        let status = instance_status(input);
+        let (condition, reason, _) = of(&status, types::USER_DATA_READY);
+        (condition, reason, user_data_taken(Some(&status)))
+    };
+    let (pending, delivered) = (
+        (ConditionStatus::Unknown, "Pending".to_owned(), false),
+        (ConditionStatus::True, "Delivered".to_owned(), true),
+    );
+    let missing = (ConditionStatus::False, "UserDataMissing".to_owned(), false);
+    let waiting = instance("web", from.clone());
+    let wait = Wait::SecretMissing("boot".into());
+    let mut waits = input(&waiting, None);
+    waits.verdict = Verdict::Waits(&wait);
+    assert_eq!(user_data(&waits), missing);
+    assert_eq!(ready(&waits).1, "UserDataMissing");
+
+    let mut web = bound("web", "n1", from);
+    assert_eq!(user_data(&input(&web, None)), pending);
+    let pause = Pause::UserData(wait.clone());
+    let mut paused = input(&web, None);
+    paused.pause = Some(&pause);
+    assert_eq!(user_data(&paused), missing);
+    assert_eq!(ready(&paused).1, "UserDataMissing");
+
+    let domain = reported(&web, running());
+    web.status = Some(instance_status(&input(&web, Some(&domain))));
+    assert_eq!(user_data(&input(&web, Some(&domain))), delivered);
+    let off = reported(&web, stopped_by("Starting"));
+    assert_eq!(user_data(&input(&web, Some(&off))), delivered);
+    let lost = reported(&web, stopped_by(USER_DATA_MISSING));
+    assert!(lacks_user_data(&lost) && !lacks_user_data(&domain));
+    assert_eq!(user_data(&input(&web, Some(&lost))), missing);
+
+    let without = bound("web", "n1", json!({}));
+    let status = instance_status(&input(&without, Some(&domain)));
+    assert!(find(&status.conditions, types::USER_DATA_READY).is_none());
+}

@@ -21,6 +21,11 @@ impl Look<'_> {
         &self,
         instance: &Arc<Instance>,
     ) -> Result<Option<Outcome>, ReconcileError> {
+        if let Some(wait) = self.user_data_wait(instance).await? {
+            let decision = self.context.world.lock().waits(instance, wait);
+            self.carry_out(instance, decision).await?;
+            return Ok(Some(self.again()));
+        }
         let start = Instant::now();
         let decision = self.context.world.lock().bind(instance);
         let took = start.elapsed().as_secs_f64();
@@ -135,6 +140,10 @@ impl Look<'_> {
         fault: &BindingFault,
     ) -> Result<Option<Outcome>, ReconcileError> {
         info!(uid = self.uid, %fault, "taking the binding back");
+        let node = instance.status.as_ref().and_then(|s| s.node_name.as_ref());
+        if let Some(node) = node.filter(|_| instance.spec.user_data_from.is_some()) {
+            self.take_away(node).await?;
+        }
         let status = {
             let mut world = self.context.world.lock();
             if let BindingFault::Refused(node) = fault {

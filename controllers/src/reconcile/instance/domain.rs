@@ -6,7 +6,7 @@ use crate::reconcile::segment::{ensure, unpin};
 use crate::reconcile::{Outcome, ReconcileError};
 use crate::write::WriteError;
 use kilonova_controllers_core::key::ObjectKey;
-use kilonova_controllers_core::lifecycle::{DomainWrite, WriteReason};
+use kilonova_controllers_core::lifecycle::{DomainWrite, Pause, WriteReason};
 use kilonova_crds::{Domain, Instance, names};
 use tracing::info;
 
@@ -16,6 +16,13 @@ impl Look<'_> {
         instance: Option<&Instance>,
         write: DomainWrite,
     ) -> Result<Option<Outcome>, ReconcileError> {
+        if let Some(instance) = instance
+            && let Some(wait) = self.hand_over(instance, &write).await?
+        {
+            let pause = Pause::UserData(wait);
+            self.settle(Some(instance), Some(&pause)).await?;
+            return Ok(Some(self.again()));
+        }
         let namespace = names::node_namespace(&write.node);
         let mut pinned = Vec::new();
         let segments = match instance {
@@ -105,6 +112,10 @@ impl Look<'_> {
         let Some(domain) = domain else {
             return Ok(None);
         };
+        // What the node never took. With the Domain goes the last that tells of it.
+        if domain.spec.guest.user_data_secret.is_some() {
+            self.take_away(node).await?;
+        }
         let delete = self.context.writer.delete(&*domain).await;
         match delete {
             // The watch says when it is gone.

@@ -3,6 +3,7 @@
 
 mod bind;
 mod domain;
+mod user_data;
 
 use super::{Outcome, ReconcileError};
 use crate::context::Context;
@@ -57,7 +58,14 @@ impl Look<'_> {
     async fn step(&self, next: Next) -> Result<Option<Outcome>, ReconcileError> {
         let Next { instance, action } = next;
         match action {
-            Action::Nothing => self.settle(instance.as_deref(), None).await,
+            Action::Nothing => {
+                if let Some(instance) = &instance
+                    && let Some(outcome) = self.hand_over_again(instance).await?
+                {
+                    return Ok(Some(outcome));
+                }
+                self.settle(instance.as_deref(), None).await
+            }
             Action::Wait(pause) => self.settle(instance.as_deref(), Some(&pause)).await,
             Action::CreateDomain(write) => self.create_domain(instance.as_deref(), write).await,
             Action::UpdateDomain(write) => {
@@ -120,6 +128,7 @@ impl Look<'_> {
         };
         let world = &self.context.world;
         let status = world.lock().status(instance, verdict, pause, Now::get());
+        self.take_away_taken(instance, &status).await?;
         self.write_status(instance, status).await?;
         Ok(Some(until(pause)))
     }

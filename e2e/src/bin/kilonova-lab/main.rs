@@ -2,6 +2,7 @@
 
 mod chart;
 mod demo;
+mod existing;
 mod progress;
 mod quickstart;
 mod setup;
@@ -28,7 +29,8 @@ struct Cli {
 enum Command {
     /// Install what is missing on this machine and build everything; harmless when all is there
     Setup,
-    /// Start a control plane, a node with libvirt, the controllers and an agent; harmless when they run
+    /// Start a control plane, a node with libvirt, the controllers and an agent; harmless when they run. With
+    /// `KILONOVA_CLUSTER=existing`: controllers and agent for the cluster of KUBECONFIG, on this machine
     Up,
     /// End and remove what `up` started
     Down,
@@ -111,7 +113,7 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
         } => lab::run_forwarder(listen, &netns, to, &report).map(done),
         Command::Serve { listen, dir } => lab::serve_forever(listen, dir).map(done),
         Command::Setup => setup::run(&Progress::new()).map(done),
-        Command::Down => up::down(&Progress::new()).map(done),
+        Command::Down => on_runtime(down()).map(done),
         Command::GuestImage => {
             let image = build::guest::ensure(|what| eprintln!("{what}"))?;
             println!("{}\n{}", image.path.display(), image.checksum());
@@ -119,9 +121,22 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
         }
         Command::Chart { check } => chart::run(check),
         Command::Exec { node, command } => up::exec(&node, &command),
+        Command::Up if existing::is_asked_for() => {
+            on_runtime(async { existing::up(&Progress::new()).await }).map(done)
+        }
         Command::Up => on_runtime(async { up::up(&Progress::new()).await.map(drop) }).map(done),
         Command::Demo { keep } => on_runtime(demo::run(keep)).map(done),
     }
+}
+
+/// What `up` started, for a cluster of the user's and in a lab; where only the former is asked for, that.
+async fn down() -> kilonova_e2e::Result<()> {
+    let progress = Progress::new();
+    existing::down(&progress).await?;
+    if existing::is_asked_for() {
+        return Ok(());
+    }
+    up::down(&progress)
 }
 
 /// Runs a task; Ctrl-C drops it, and what it has started ends with it.

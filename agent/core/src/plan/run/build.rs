@@ -3,7 +3,7 @@
 use super::{Planner, lack};
 use crate::definition::{Definition, definition, machine};
 use crate::desired::{Attachment, attachments};
-use crate::guest::{self, Files};
+use crate::guest::Drive;
 use crate::plan::{Hold, segments};
 use crate::power::Action;
 use crate::reason;
@@ -29,7 +29,7 @@ impl Planner<'_> {
         }
         let known = segments(desired, observed);
         let attachments = attachments(&desired.spec, &known)?;
-        let files = guest::files(&desired.spec, &known)
+        let drive = Drive::new(&desired.spec, &known)
             .map_err(|e| Hold::new(reason::DISK_FAILED, e.to_string()))?;
         let definition = self.definition(&attachments)?;
         if observed.libvirt.is_none() {
@@ -39,7 +39,7 @@ impl Planner<'_> {
         if !disk_here {
             self.make_disk(record)?;
         }
-        self.config_drive(files, off && !saved);
+        self.config_drive(drive, off && !saved);
         self.define(&definition, off && !saved);
         Ok(attachments)
     }
@@ -75,14 +75,14 @@ impl Planner<'_> {
     }
 
     /// Writes the config drive where there is none, or another one while the guest is off.
-    fn config_drive(&mut self, files: Files, changeable: bool) {
+    fn config_drive(&mut self, drive: Drive, changeable: bool) {
         let here = self.observed.files.as_ref();
         let stale = match here.and_then(|f| f.config_drive.as_deref()) {
             None => true,
-            Some(written) => changeable && written != guest::digest(&files),
+            Some(written) => changeable && written != drive.digest(),
         };
         if stale {
-            self.push(Step::WriteConfigDrive(files));
+            self.push(Step::WriteConfigDrive(drive));
         }
     }
 

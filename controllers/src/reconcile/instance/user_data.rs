@@ -1,0 +1,145 @@
+//! User data that comes from a tenant's Secret: read, handed to the node in a Secret of its
+//! namespace before the Domain that names it, and taken away once the node has it.
+//!
+//! Tenants' Secrets are neither listed nor watched, so that the controllers hold none but the one
+//! that they are at, and need no right to see which there are. What waits for one looks again.
+
+use super::Look;
+use crate::reconcile::{Outcome, ReconcileError};
+use crate::world::Now;
+use k8s_openapi::api::core::v1::Secret;
+use kilonova_controllers_core::lifecycle::{DomainWrite, Pause};
+use kilonova_controllers_core::status::{lacks_user_data, user_data_taken};
+use kilonova_controllers_core::user_data::{is_secret_name, look_again, of_secret};
+use kilonova_controllers_core::wait::Wait;
+use kilonova_crds::node::RootDisk;
+use kilonova_crds::v1alpha1::{InstanceStatus, SecretKeyRef};
+use kilonova_crds::{Domain, Instance, names};
+use kube::{Api, ResourceExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// When a Secret is looked for again that was there when the Instance was bound.
+const BOUND_PAUSE: Duration = Duration::from_secs(10);
+
+impl Look<'_> {
+    /// What stands against binding the Instance, of its user data.
+    pub(super) async fn user_data_wait(
+        &self,
+        instance: &Instance,
+    ) -> Result<Option<Wait>, ReconcileError> {
+        match instance.spec.user_data_secret() {
+            Some(from) => Ok(self.read_user_data(instance, from).await?.err()),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts the user data where the node finds it, before its Domain is made.
+    pub(super) async fn hand_over(
+        &self,
+        instance: &Instance,
+        write: &DomainWrite,
+    ) -> Result<Option<Wait>, ReconcileError> {
+        let Some(from) = instance.spec.user_data_secret() else {
+            return Ok(None);
+        };
+        if user_data_taken(instance.status.as_ref()) || is_leaving(instance) {
+            return Ok(None);
+        }
+        let wait = self.put_user_data(instance, from, &write.node).await?;
+        // A guest that has its disk has its config drive too: a Secret that is gone since keeps it
+        // from nothing.
+        Ok(wait.filter(|_| write.spec.root_disk == RootDisk::Create))
+    }
+
+    /// Puts the user data there once more, where the node says that it has none and finds none.
+    pub(super) async fn hand_over_again(
+        &self,
+        instance: &Arc<Instance>,
+    ) -> Result<Option<Outcome>, ReconcileError> {
+        let Some(node) = self.in_need(instance) else {
+            return Ok(None);
+        };
+        let Some(from) = instance.spec.user_data_secret() else {
+            return Ok(None);
+        };
+        let wait = self.put_user_data(instance, from, &node).await?;
+        let pause = wait.map(Pause::UserData);
+        self.settle(Some(instance), pause.as_ref()).await?;
+        Ok(Some(self.again()))
+    }
+
+    /// The node of the Instance, where it waits for user data.
+    fn in_need(&self, instance: &Instance) -> Option<String> {
+        instance.spec.user_data_secret()?;
+        let node = instance.status.as_ref()?.node_name.clone()?;
+        let namespace = names::node_namespace(&node);
+        let domain = self
+            .context
+            .world
+            .lock()
+            .get::<Domain>(&namespace, self.uid)?;
+        (lacks_user_data(&domain) && !is_leaving(instance)).then_some(node)
+    }
+
+    /// Takes the user data out of the API again with the status that says so.
+    pub(super) async fn take_away_taken(
+        &self,
+        instance: &Instance,
+        status: &InstanceStatus,
+    ) -> Result<(), ReconcileError> {
+        let taken = user_data_taken(Some(status)) && !user_data_taken(instance.status.as_ref());
+        match &status.node_name {
+            Some(node) if taken => self.take_away(node).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the user data out of a node namespace, where there is any.
+    pub(super) async fn take_away(&self, node: &str) -> Result<(), ReconcileError> {
+        let deleted = self.context.writer.delete_user_data(node, self.uid).await;
+        deleted.map_err(ReconcileError::writing("take the user data away"))
+    }
+
+    /// When a Secret that was missing is looked for again.
+    pub(super) fn again(&self) -> Outcome {
+        let waited = self.context.world.lock().waited(self.uid, Now::get());
+        Outcome::Again(Instant::now() + waited.map_or(BOUND_PAUSE, look_again))
+    }
+
+    async fn put_user_data(
+        &self,
+        instance: &Instance,
+        from: &SecretKeyRef,
+        node: &str,
+    ) -> Result<Option<Wait>, ReconcileError> {
+        let data = match self.read_user_data(instance, from).await? {
+            Ok(data) => data,
+            Err(wait) => return Ok(Some(wait)),
+        };
+        let writer = &self.context.writer;
+        let put = writer.put_user_data(node, self.uid, data).await;
+        put.map_err(ReconcileError::writing("hand the user data over"))?;
+        Ok(None)
+    }
+
+    async fn read_user_data(
+        &self,
+        instance: &Instance,
+        from: &SecretKeyRef,
+    ) -> Result<Result<Vec<u8>, Wait>, ReconcileError> {
+        if !is_secret_name(&from.name) {
+            return Ok(of_secret(from, None));
+        }
+        let namespace = instance.namespace().unwrap_or_default();
+        let secrets: Api<Secret> = Api::namespaced(self.context.client.clone(), &namespace);
+        let read = secrets.get_opt(&from.name).await;
+        let secret = read.map_err(ReconcileError::reading("the Secret with the user data"))?;
+        Ok(of_secret(from, secret))
+    }
+}
+
+fn is_leaving(instance: &Instance) -> bool {
+    instance.metadata.deletion_timestamp.is_some()
+}
