@@ -9,6 +9,7 @@
 //!   waits for what.
 //! - [`lifecycle`]: the next action for one Instance and its Domains.
 //! - [`compile`]: what a bound Instance, and a Network, are on a node.
+//! - [`segments`]: which Network has which segment of a physical network.
 //! - [`status`], [`images`], [`key_pairs`], [`networks`], [`hypervisors`]: the statuses.
 
 pub mod addresses;
@@ -28,6 +29,7 @@ pub mod networks;
 pub mod placement;
 mod resolve;
 pub mod resources;
+pub mod segments;
 pub mod status;
 #[cfg(test)]
 mod testing;
