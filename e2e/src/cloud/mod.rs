@@ -190,7 +190,11 @@ impl Cloud {
             let of_segments = segments.iter().map(|s| &s.spec.network.namespace);
             let of_nodes = of_domains.chain(of_segments);
             going.extend(of_nodes.filter(|name| !there.contains(*name)).cloned());
-            if going.is_empty() { Ok(()) } else { Err(going.join(", ")) }
+            if going.is_empty() {
+                Ok(())
+            } else {
+                Err(going.join(", "))
+            }
         })
         .await
     }
