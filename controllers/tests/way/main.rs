@@ -12,4 +12,5 @@ mod lab;
 mod leading;
 mod life;
 mod lost;
+mod segments;
 mod waiting;
