@@ -50,6 +50,18 @@ pub enum NetlinkError {
     Netns(#[from] NetnsError),
 }
 
+impl NetlinkError {
+    /// Whether another link has what was asked for: the VLAN (`EEXIST`), or the frames without a tag
+    /// (`EINVAL` of one made to pass all through, `EBUSY` of a bridge's or a bond's port).
+    pub fn is_taken(&self) -> bool {
+        let taken = [Errno::EEXIST, Errno::EINVAL, Errno::EBUSY];
+        match self {
+            Self::Request { source, .. } => taken.iter().any(|errno| is(source, *errno)),
+            _ => false,
+        }
+    }
+}
+
 /// A socket in one netns. As long as it lives, that namespace does: never to be kept.
 pub struct Netlink {
     handle: Handle,

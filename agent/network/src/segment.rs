@@ -11,6 +11,7 @@ use kilonova_agent_core::network::{
     SegmentObserved, UPLINK,
 };
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 impl Network {
     /// Reads one Segment; none when its netns is not there.
@@ -85,7 +86,7 @@ impl Network {
     /// Carries one step out.
     pub(crate) async fn execute(&self, netns: &Netns, step: Step) -> Result<(), Error> {
         match step {
-            Step::MakeNetns => Ok(netns::make(netns).await?),
+            Step::MakeNetns => self.make_netns(netns).await,
             Step::Switch(key, value) => switches::set(Some(netns), key.to_owned(), value).await,
             Step::ApplyRules(text) => self.apply_rules(netns, text).await,
             Step::RestorePortRules(tap) => self.restore_port_rules(netns, &tap).await,
@@ -108,6 +109,14 @@ impl Network {
                 link_step(Some(netns), step).await
             }
         }
+    }
+
+    /// Makes the netns. Who stands in one of that name that somebody removed keeps it, and its
+    /// uplink, alive: they go first.
+    async fn make_netns(&self, netns: &Netns) -> Result<(), Error> {
+        self.watches.stop(netns);
+        self.servers.stop(netns).await;
+        Ok(netns::make(netns).await?)
     }
 
     async fn apply_rules(&self, netns: &Netns, text: String) -> Result<(), Error> {
@@ -231,11 +240,25 @@ async fn make_transit(netns: &Netns, name: &LinkName) -> Result<(), Error> {
     switches::set(None, key, "1").await
 }
 
+/// How long a netns that somebody removed may keep what was in it: the kernel ends one in its own
+/// time.
+const LINGERS: Duration = Duration::from_secs(2);
+/// How often it is looked whether it has.
+const LINGERS_POLL: Duration = Duration::from_millis(50);
+
 /// Makes the link to a Segment's other nodes, in its netns, on a NIC of the node.
 async fn make_uplink(netns: &Netns, nic: &str, vlan: Option<u16>) -> Result<(), Error> {
     tracing::info!(%netns, nic, vlan, "joining a physical network");
     let node = Netlink::open(None).await?;
-    Ok(node.make_uplink(nic, vlan, netns).await?)
+    let since = Instant::now();
+    loop {
+        match node.make_uplink(nic, vlan, netns).await {
+            Err(error) if error.is_taken() && since.elapsed() < LINGERS => {
+                tokio::time::sleep(LINGERS_POLL).await;
+            }
+            done => return Ok(done?),
+        }
+    }
 }
 
 /// Removes a link, if it is there.
