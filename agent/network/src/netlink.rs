@@ -53,6 +53,7 @@ pub enum NetlinkError {
 impl NetlinkError {
     /// Whether another link has what was asked for: the VLAN (`EEXIST`), or the frames without a tag
     /// (`EINVAL` of one made to pass all through, `EBUSY` of a bridge's or a bond's port).
+    #[must_use]
     pub fn is_taken(&self) -> bool {
         let taken = [Errno::EEXIST, Errno::EINVAL, Errno::EBUSY];
         match self {

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
 /// How long what is told is gathered before anybody looks: one change is many messages.
-const SETTLE: Duration = Duration::from_millis(300);
+const SETTLE: Duration = Duration::from_millis(100);
 /// How long to wait where the kernel cannot be listened to.
 const RETRY: Duration = Duration::from_secs(10);
 /// Largest message that is read whole: the kernel's own are a page or two.

@@ -211,11 +211,14 @@ fn a_nic_that_the_node_lives_by_is_never_taken() {
 
         let mut spec = flat_spec();
         spec.physical_network = Some("management".to_owned());
-        let before = sh("ip -o link | cut -d@ -f1; ip -o addr; ip route");
+        let before = sh("ip -o link | cut -d@ -f1; ip -o -4 addr; ip route");
         let error = network.ensure_segment(&parsed(&spec)).await.unwrap_err();
         assert!(error.to_string().contains("is never taken"), "{error}");
         network.remove_segment(&parsed(&spec).netns).await.unwrap();
-        assert_eq!(before, sh("ip -o link | cut -d@ -f1; ip -o addr; ip route"));
+        assert_eq!(
+            before,
+            sh("ip -o link | cut -d@ -f1; ip -o -4 addr; ip route")
+        );
         sh(&format!("ping -c 1 -W 2 -q {WORLD}"));
 
         lan("10.0.0.200", 1500);
@@ -340,4 +343,65 @@ fn what_others_break_is_told_at_once() {
                 .contains("master br0")
         });
     });
+}
+
+#[test]
+fn a_vlan_is_its_tag_and_equal_subnets_in_two_never_meet() {
+    in_a_node(
+        "a_vlan_is_its_tag_and_equal_subnets_in_two_never_meet",
+        async || {
+            lan("192.168.9.9", 1500);
+            let tagged = "ip -n lan link add link eth0 name";
+            if !try_sh(&format!("{tagged} v104 type vlan id 104")).0 {
+                println!("this kernel has no 802.1Q: nothing was tested");
+                return;
+            }
+            sh(&format!(
+                "{tagged} v105 type vlan id 105 && ip netns add lan2 && \
+                 ip -n lan link set v105 netns lan2 && \
+                 ip -n lan addr add 10.0.0.200/24 dev v104 && ip -n lan link set v104 up && \
+                 ip -n lan2 addr add 10.0.0.200/24 dev v105 && ip -n lan2 link set v105 up"
+            ));
+            let network = network();
+            let of = |n, id| {
+                let mut spec = segment_spec(n);
+                (spec.type_, spec.id) = (SegmentType::Vlan, Some(id));
+                spec.physical_network = Some("physnet1".to_owned());
+                parsed(&spec)
+            };
+            let segments = [of(1, 104), of(2, 105)];
+            let mut guests = Vec::new();
+            for segment in &segments {
+                let (port, guest) = plugged(&network, segment, 31).await;
+                assert_eq!(guest.dhcp()["ip"], "10.0.0.31");
+                guest.configure(&port);
+                assert!(guest.pings("10.0.0.200") && guest.pings("10.0.0.1"));
+                guests.push(guest);
+            }
+            let hosts = ["lan", "lan2"].map(|netns| {
+                let line = format!("ip netns exec {netns} ping -c 2 -i 0.2 -w 2 -q 10.0.0.31");
+                try_sh(&line).0
+            });
+            assert_eq!(hosts, [true, true], "each from its own side");
+            assert!(!lan_pings("10.0.0.1"), "the gateway answers no one else");
+            sh("ip -n lan link del v104");
+            let reach = [0, 1].map(|n: usize| guests[n].pings("10.0.0.200"));
+            assert_eq!(reach, [false, true], "no frame of one is the other's");
+            let inside = format!("ip -n {} -d -o link show up0", segments[0].netns);
+            assert!(sh(&inside).contains("vlan protocol 802.1Q id 104"));
+            sh(&format!("ip -n {} link del up0", segments[0].netns));
+            network.ensure_segment(&segments[0]).await.unwrap();
+            assert!(sh(&inside).contains("master br0"));
+            let links = sh(&format!("ip -n {} -o link", segments[0].netns));
+            support::network()
+                .ensure_segment(&segments[0])
+                .await
+                .unwrap();
+            assert_eq!(links, sh(&format!("ip -n {} -o link", segments[0].netns)));
+            for segment in &segments {
+                network.remove_segment(&segment.netns).await.unwrap();
+            }
+            assert!(!sh("ip -o link").contains("up0"));
+        },
+    );
 }

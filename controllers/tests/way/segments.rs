@@ -7,7 +7,7 @@ use kilonova_crds::condition::{find, types};
 use kilonova_crds::v1alpha1::NetworkStatus;
 use kilonova_crds::{Network, Segment};
 use kilonova_e2e::wait::{GENEROUS, wait_for};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -195,7 +195,7 @@ async fn another_leader_gives_no_vlan_twice() {
     }
     let all: Vec<Network> = tenant
         .networks()
-        .list(&Default::default())
+        .list(&ListParams::default())
         .await
         .unwrap()
         .items;

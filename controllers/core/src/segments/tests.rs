@@ -1,5 +1,6 @@
 //! The laws of segments: one Network each, and none is given that anything names.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::needless_pass_by_value, reason = "objects written in place")]
 
 use super::*;
 use crate::testing::parse;

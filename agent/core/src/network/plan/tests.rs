@@ -7,9 +7,11 @@
 
 use super::*;
 use crate::network::rules::ForwardChain;
-use crate::network::tests::{port, segment, vlan};
+use crate::network::tests::{port, segment};
 use crate::network::{DhcpObserved, PortObserved};
 use std::path::Path;
+
+mod uplink;
 
 fn reach() -> Reach {
     Reach {
@@ -146,20 +148,7 @@ impl Model {
                 assert!(self.links(Place::Segment)[OUTWARD].up);
                 self.segment.as_mut().unwrap().default_route = Some(via);
             }
-            Step::RaiseNic(name) => {
-                let nic = self.node.nic.as_mut().unwrap().as_mut().unwrap();
-                assert_eq!(nic.name, name);
-                nic.up = true;
-            }
-            Step::MakeUplink(name, vlan) => {
-                let nic = self.node.nic.clone().unwrap().unwrap();
-                assert!(nic.up && nic.name == name);
-                let kind = vlan.map_or(LinkKind::Macvlan, LinkKind::Vlan);
-                let mut link = self.link(kind);
-                link.lower = Some(nic.index);
-                let old = self.links(Place::Segment).insert(UPLINK.to_owned(), link);
-                assert_eq!(old, None);
-            }
+            Step::RaiseNic(_) | Step::MakeUplink(..) => self.uplink_step(step),
             Step::Enslave(name) if name == LinkName::uplink() => {
                 let bridge = self.links(Place::Segment)[BRIDGE].index;
                 let link = self.links(Place::Segment).get_mut(UPLINK).unwrap();
@@ -350,131 +339,6 @@ fn any_segment_becomes_any_other() {
             assert_eq!(out, after.routed);
         }
     }
-}
-
-/// A node with a NIC in the physical network, and a Segment in a VLAN of it.
-fn joined() -> (Model, SegmentDesired) {
-    let mut wanted = segment();
-    wanted.uplink = Some(vlan(104));
-    let mut model = Model::default();
-    model.node.nic = Some(Ok(nic()));
-    model.ensure(&wanted);
-    model.plug();
-    assert_eq!(model.plan(&wanted), []);
-    (model, wanted)
-}
-
-fn nic() -> NicObserved {
-    NicObserved {
-        name: "eth1".to_owned(),
-        index: 77,
-        mtu: 1500,
-        up: false,
-        is_ethernet: true,
-        master: None,
-        addresses: Vec::new(),
-        routes: Vec::new(),
-    }
-}
-
-/// Changes a NIC that is there.
-fn change_nic(model: &mut Model, change: impl FnOnce(&mut NicObserved)) {
-    change(model.node.nic.as_mut().unwrap().as_mut().unwrap());
-}
-
-#[test]
-fn an_uplink_that_is_damaged_is_made_again() {
-    let damages: [fn(&mut Model); 8] = [
-        |m| m.remove(Place::Segment, UPLINK),
-        |m| m.remove(Place::Segment, BRIDGE),
-        |m| m.links(Place::Segment).get_mut(UPLINK).unwrap().up = false,
-        |m| m.links(Place::Segment).get_mut(UPLINK).unwrap().master = None,
-        |m| m.links(Place::Segment).get_mut(UPLINK).unwrap().mtu = 1280,
-        |m| m.links(Place::Segment).get_mut(UPLINK).unwrap().kind = LinkKind::Vlan(105),
-        |m| change_nic(m, |nic| nic.index = 78),
-        |m| change_nic(m, |nic| nic.up = false),
-    ];
-    for damage in damages {
-        let (mut model, wanted) = joined();
-        damage(&mut model);
-        assert_ne!(model.plan(&wanted), []);
-        model.ensure(&wanted);
-        let links = model.links(Place::Segment);
-        assert_eq!(links[UPLINK].master, Some(links[BRIDGE].index));
-        assert_eq!(links[UPLINK].mtu, wanted.mtu);
-    }
-}
-
-#[test]
-fn rules_and_bridge_are_there_before_the_uplink() {
-    let mut model = Model::default();
-    model.node.nic = Some(Ok(nic()));
-    let mut wanted = segment();
-    wanted.uplink = Some(vlan(104));
-    let steps = model.plan(&wanted);
-    let at = |step: fn(&Step) -> bool| steps.iter().position(step).unwrap();
-    let order = [
-        at(|s| matches!(s, Step::ApplyRules(_))),
-        at(|s| matches!(s, Step::MakeBridge(_))),
-        at(|s| matches!(s, Step::RaiseNic(_))),
-        at(|s| matches!(s, Step::MakeUplink(..))),
-        at(|s| matches!(s, Step::Enslave(_))),
-    ];
-    assert!(order.is_sorted(), "{steps:#?}");
-}
-
-#[test]
-fn a_nic_that_is_the_nodes_own_is_not_touched_and_all_else_is_done() {
-    let troubles: [(fn(&mut Model), &str); 5] = [
-        (|m| m.node.nic = None, "no NIC in physical network physnet1"),
-        (
-            |m| m.node.nic = Some(Err(NicFault::Missing("eth1".to_owned()))),
-            "there is no NIC eth1",
-        ),
-        (
-            |m| {
-                change_nic(m, |nic| {
-                    nic.addresses = vec!["192.0.2.2/24".parse().unwrap()]
-                })
-            },
-            "carries the address 192.0.2.2/24",
-        ),
-        (
-            |m| change_nic(m, |nic| nic.master = Some("bond0".to_owned())),
-            "is a port of bond0",
-        ),
-        (
-            |m| change_nic(m, |nic| nic.mtu = 1280),
-            "packets of 1280 bytes, and the network's MTU is 1450",
-        ),
-    ];
-    let mut wanted = segment();
-    wanted.uplink = Some(vlan(104));
-    for (cause, says) in troubles {
-        let mut model = Model::default();
-        model.node.nic = Some(Ok(nic()));
-        cause(&mut model);
-        let Plan { steps, trouble } = model.whole_plan(&wanted);
-        let trouble = trouble.unwrap().to_string();
-        assert!(trouble.contains(says), "{trouble}");
-        for step in steps {
-            assert!(!matches!(step, Step::RaiseNic(_) | Step::MakeUplink(..)));
-            model.step(step);
-        }
-        let rest = model.whole_plan(&wanted);
-        assert_eq!(rest.steps, [], "{says}: the rest is done");
-        assert!(model.links(Place::Segment).contains_key(BRIDGE));
-        assert!(model.segment.unwrap().dhcp.is_some());
-    }
-}
-
-#[test]
-fn a_nic_in_use_stays_so_when_it_gets_an_address() {
-    let (mut model, wanted) = joined();
-    change_nic(&mut model, |nic| {
-        nic.addresses = vec!["192.0.2.2/24".parse().unwrap()];
-    });
-    assert_eq!(model.plan(&wanted), []);
 }
 
 #[test]
