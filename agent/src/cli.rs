@@ -2,6 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use ipnet::{IpNet, Ipv4Net};
+use kilonova_agent_core::network::{InvalidNic, NicMapping, PhysicalNetworks};
 use kilonova_agent_network::NetworkOptions;
 use kilonova_common::http_source::AddressPolicy;
 use kilonova_common::telemetry::LogFormat;
@@ -63,6 +64,17 @@ pub struct Cli {
     #[arg(long, env = "KILONOVA_TRANSIT_CIDR", default_value = "100.127.0.0/16")]
     pub transit_cidr: Ipv4Net,
 
+    /// A NIC of this node that is in a physical network: `physnet1=eth1`. May be given again, or
+    /// with commas between. One that carries an address or a route, or is a port of another link, is
+    /// never taken: the Hypervisor's condition says so.
+    #[arg(
+        long,
+        env = "KILONOVA_PHYSICAL_NETWORKS",
+        value_delimiter = ',',
+        value_name = "NETWORK=NIC"
+    )]
+    pub physical_network: Vec<NicMapping>,
+
     /// Addresses that images may come from beside public and private ones (loopback, link-local).
     #[arg(long, env = "KILONOVA_IMAGE_ALLOW_CIDRS", value_delimiter = ',')]
     pub image_allow_cidr: Vec<IpNet>,
@@ -89,13 +101,17 @@ pub struct Cli {
 
 impl Cli {
     /// What the node's network is told.
-    pub fn network(&self) -> NetworkOptions {
-        NetworkOptions {
+    ///
+    /// # Errors
+    /// When a physical network or a NIC is named twice.
+    pub fn network(&self) -> Result<NetworkOptions, InvalidNic> {
+        Ok(NetworkOptions {
             run_dir: self.run_dir.clone(),
             transit_cidr: self.transit_cidr,
             blocked: self.blocked_cidrs.clone(),
             allowed: self.allowed_cidrs.clone(),
-        }
+            physical_networks: PhysicalNetworks::new(&self.physical_network)?,
+        })
     }
 
     /// The part of this node that instances may use; `None`: all of it.
@@ -124,7 +140,7 @@ fn size(text: &str) -> Result<Quantity, QuantityError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use clap::CommandFactory;
@@ -147,5 +163,26 @@ mod tests {
         for wrong in ["--share-vcpus=0", "--share-memory=much", "--share-disk=-1"] {
             assert!(parse(&[wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn nics_are_named_once_each_in_either_way() {
+        let read = |args: &[&str]| {
+            let args = ["agent", "--node-name=n"].iter().chain(args);
+            Cli::try_parse_from(args).map(|cli| cli.network().map(|n| n.physical_networks))
+        };
+        let both = ["--physical-network=a=eth1", "--physical-network=b=eth2"];
+        let nics = read(&both).unwrap().unwrap();
+        assert_eq!(nics.iter().count(), 2);
+        assert_eq!(
+            read(&["--physical-network=a=eth1,b=eth2"]).unwrap(),
+            Ok(nics)
+        );
+        assert!(
+            read(&["--physical-network=a=eth1,a=eth2"])
+                .unwrap()
+                .is_err()
+        );
+        assert!(read(&["--physical-network=eth1"]).is_err());
     }
 }

@@ -11,6 +11,7 @@ use crate::watch;
 use crate::world::World;
 use kilonova_agent_core::desired::NodeSettings;
 use kilonova_agent_core::hypervisor::newest_q35;
+use kilonova_agent_core::network::InvalidNic;
 use kilonova_agent_core::observed::NodeFacts;
 use kilonova_agent_core::xml::CacheMode;
 use kilonova_agent_libvirt::{Event, Libvirt, Limits};
@@ -62,6 +63,9 @@ pub enum RunError {
     /// The run directory cannot be used.
     #[error("cannot use the run directory")]
     Network(#[from] kilonova_agent_network::Error),
+    /// The physical networks make no sense.
+    #[error("--physical-network")]
+    PhysicalNetworks(#[from] InvalidNic),
     /// No way to the API server.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -99,7 +103,7 @@ async fn serve(cli: Cli) -> Result<(), RunError> {
     info!(%address, "metrics and health");
     let http = HttpSource::new(Timeouts::default(), cli.address_policy())?;
     let storage = Storage::open(&cli.state_dir, http)?;
-    let network = Arc::new(Network::new(cli.network())?);
+    let network = Arc::new(Network::new(cli.network()?)?);
     if let Err(error) = network.resume().await {
         warn!(error = chain(&error), "not every network is served yet");
     }
@@ -184,7 +188,8 @@ async fn keep(world: &World, node: Arc<Node>, runner: &Arc<Runner>) {
         told,
         keep_looking(runner),
         listen(runner),
-        runner.tend_segments()
+        runner.tend_segments(),
+        runner.heed_network()
     );
 }
 

@@ -1,5 +1,6 @@
 //! What a node reports of itself: its facts, what others use of it, the orphans that it holds.
 
+use crate::network::{NicFault, NicObserved, PhysicalNetwork};
 use crate::observed::{LibvirtDomain, NodeFacts};
 use crate::owner::{Metadata, ours};
 use crate::power::active;
@@ -7,9 +8,10 @@ use crate::record::{InstanceFiles, Record};
 use crate::xml::PROBE_UUID;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kilonova_crds::condition::{carry_transition_times, types};
-use kilonova_crds::node::DomainSpec;
+use kilonova_crds::node::DomainPort;
 use kilonova_crds::v1alpha1::{
-    Capacity, Cpu, HypervisorStatus, Orphan, OrphanPort, Share, Versions, VirtualizationType,
+    BoundSegment, Capacity, Cpu, HypervisorStatus, Nic, Orphan, OrphanPort, Share, Versions,
+    VirtualizationType,
 };
 use kilonova_crds::{Condition, Quantity};
 use std::collections::BTreeSet;
@@ -21,6 +23,13 @@ const DISK_GRAIN: u64 = 1 << 30;
 const DISK_GRAINS: u64 = 64;
 /// The condition that says whether libvirt answers.
 pub const LIBVIRT_READY: &str = "LibvirtReady";
+
+/// The condition that says whether every NIC in a physical network can be used; only where there
+/// is one.
+pub const PHYSICAL_NETWORKS_READY: &str = "PhysicalNetworksReady";
+
+/// A physical network that the operator named a NIC of, and that NIC.
+pub type NicInNetwork = (PhysicalNetwork, Result<NicObserved, NicFault>);
 
 /// Whose a libvirt domain is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +63,8 @@ pub struct NodeReport<'a> {
     pub files: &'a [InstanceFiles],
     /// UUIDs that the Domains in the node namespace name.
     pub declared: &'a BTreeSet<String>,
+    /// The NICs in physical networks.
+    pub nics: &'a [NicInNetwork],
     /// Size of the state directory's file system, in bytes.
     pub disk_total: u64,
     /// What is used of it by others than us, in bytes.
@@ -74,6 +85,8 @@ impl NodeReport<'_> {
     pub fn status(&self, previous: Option<&HypervisorStatus>, now: &Time) -> HypervisorStatus {
         let facts = self.facts;
         let kept = previous.map_or(&[][..], |p| &p.conditions);
+        let nics = self.usable_nics();
+        let conditions = std::iter::once(self.libvirt_ready(now)).chain(self.nics_ready(now));
         HypervisorStatus {
             observed_generation: self.generation,
             capacity: facts.map(|facts| Capacity {
@@ -90,7 +103,8 @@ impl NodeReport<'_> {
             architecture: facts.map(|facts| facts.architecture.clone()),
             machine_types: facts.map(|f| f.machine_types.clone()).unwrap_or_default(),
             virtualization_types: self.virtualization.into_iter().collect(),
-            physical_networks: Vec::new(),
+            physical_networks: nics.iter().map(|n| n.physical_network.clone()).collect(),
+            nics,
             versions: facts.map(|facts| Versions {
                 agent: self.agent.to_owned(),
                 libvirt: facts.libvirt_version.clone(),
@@ -98,8 +112,45 @@ impl NodeReport<'_> {
                 kernel: self.kernel.to_owned(),
             }),
             orphans: self.orphans(),
-            conditions: carry_transition_times(kept, vec![self.libvirt_ready(now)]),
+            conditions: carry_transition_times(kept, conditions.collect()),
         }
+    }
+
+    fn usable_nics(&self) -> Vec<Nic> {
+        let usable = |(network, nic): &NicInNetwork| {
+            let nic = nic.as_ref().ok()?;
+            nic.fault().is_none().then(|| Nic {
+                physical_network: network.to_string(),
+                name: nic.name.clone(),
+                mtu: nic.mtu,
+            })
+        };
+        self.nics.iter().filter_map(usable).collect()
+    }
+
+    /// Absent where the operator named no physical network.
+    fn nics_ready(&self, now: &Time) -> Option<Condition> {
+        let fault = |(network, nic): &NicInNetwork| {
+            let fault = match nic {
+                Ok(nic) => nic.fault()?,
+                Err(fault) => fault.clone(),
+            };
+            Some(format!("{network}: {fault}"))
+        };
+        let faults: Vec<_> = self.nics.iter().filter_map(fault).collect();
+        let reason = if faults.is_empty() {
+            "Usable"
+        } else {
+            "NICNotUsable"
+        };
+        (!self.nics.is_empty()).then(|| Condition {
+            type_: PHYSICAL_NETWORKS_READY.to_owned(),
+            status: faults.is_empty().into(),
+            reason: reason.to_owned(),
+            message: faults.join("; "),
+            last_transition_time: now.clone(),
+            observed_generation: None,
+        })
     }
 
     fn libvirt_ready(&self, now: &Time) -> Condition {
@@ -189,17 +240,28 @@ fn orphan(
         name: owner.name.clone(),
         uid: owner.uid.clone(),
         claim,
-        ports: spec.map(ports).unwrap_or_default(),
+        ports: record.map(ports).unwrap_or_default(),
     }
 }
 
-fn ports(spec: &DomainSpec) -> Vec<OrphanPort> {
-    let port = |port: &kilonova_crds::node::DomainPort| OrphanPort {
+fn ports(record: &Record) -> Vec<OrphanPort> {
+    let segment = |uid: &str| {
+        let mut segments = record.segments.iter();
+        let segment = segments.find(|segment| segment.network.uid == uid)?;
+        Some(BoundSegment {
+            type_: segment.type_,
+            id: segment.id,
+            physical_network: segment.physical_network.clone(),
+            mtu: segment.mtu,
+        })
+    };
+    let port = |port: &DomainPort| OrphanPort {
         network_uid: port.segment.clone(),
         mac: port.mac.clone(),
         ips: port.ips.iter().map(|address| address.ip.clone()).collect(),
+        segment: segment(&port.segment),
     };
-    spec.ports.iter().map(port).collect()
+    record.spec.ports.iter().map(port).collect()
 }
 
 fn libvirt_ready(trouble: Option<&str>, now: &Time) -> Condition {
@@ -266,6 +328,7 @@ mod tests {
     use crate::observed::{LibvirtState, StateReason};
     use crate::plan::simulation::{UUID, desired, spec};
     use kilonova_crds::ConditionStatus;
+    use kilonova_crds::condition::find;
 
     fn domain(uuid: &str, metadata: Option<String>) -> LibvirtDomain {
         LibvirtDomain {
@@ -305,6 +368,14 @@ mod tests {
     }
 
     fn report(domains: &[LibvirtDomain], declared: &[&str]) -> HypervisorStatus {
+        report_with(domains, declared, &[])
+    }
+
+    fn report_with(
+        domains: &[LibvirtDomain],
+        declared: &[&str],
+        nics: &[NicInNetwork],
+    ) -> HypervisorStatus {
         let (facts, declared) = (facts(), declared.iter().map(|d| (*d).to_owned()).collect());
         let report = NodeReport {
             cluster_id: "c1",
@@ -314,6 +385,7 @@ mod tests {
             domains,
             files: &[],
             declared: &declared,
+            nics,
             disk_total: 100 << 30,
             disk_foreign: 1,
             share: None,
@@ -343,6 +415,43 @@ mod tests {
             (UUID, 2)
         );
         assert!(report(&all, &[UUID]).orphans.is_empty());
+    }
+
+    #[test]
+    fn only_nics_that_can_be_used_are_offered_and_the_others_told_of() {
+        let network = |name| PhysicalNetwork::new(name).unwrap();
+        let good = NicObserved {
+            name: "eth1".to_owned(),
+            index: 3,
+            mtu: 9000,
+            up: false,
+            is_ethernet: true,
+            master: None,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+        };
+        let mut own = good.clone();
+        own.name = "eth0".to_owned();
+        own.addresses = vec!["192.0.2.2/24".parse().unwrap()];
+        let missing = NicFault::Missing("eth9".to_owned());
+        let nics = [
+            (network("a"), Ok(good)),
+            (network("b"), Ok(own)),
+            (network("c"), Err(missing)),
+        ];
+        let status = report_with(&[], &[], &nics);
+        assert_eq!(status.physical_networks, ["a"]);
+        assert_eq!((status.nics.len(), status.nics[0].mtu), (1, 9000));
+        let condition = find(&status.conditions, PHYSICAL_NETWORKS_READY).unwrap();
+        assert_eq!(condition.status, ConditionStatus::False);
+        let says = &condition.message;
+        assert!(says.starts_with("b: NIC eth0 carries the address 192.0.2.2/24"));
+        assert!(says.ends_with("c: there is no NIC eth9"), "{says}");
+        let status = report_with(&[], &[], &nics[..1]);
+        let condition = find(&status.conditions, PHYSICAL_NETWORKS_READY).unwrap();
+        assert_eq!(condition.status, ConditionStatus::True);
+        let none = report(&[], &[]).conditions;
+        assert!(find(&none, PHYSICAL_NETWORKS_READY).is_none());
     }
 
     #[test]

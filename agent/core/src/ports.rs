@@ -86,6 +86,7 @@ mod tests {
             mtu: 1500,
             up: true,
             master,
+            lower: None,
             alias: String::new(),
             addresses: std::collections::BTreeSet::new(),
         }

@@ -5,8 +5,9 @@ use crate::dhcp::DhcpError;
 use crate::files::FilesError;
 use crate::netlink::NetlinkError;
 use crate::netns::NetnsError;
+use kilonova_agent_core::network::plan::Trouble;
 use kilonova_agent_core::network::rules::MalformedListing;
-use kilonova_agent_core::network::{Exhausted, LinkName, Netns};
+use kilonova_agent_core::network::{LinkName, Netns};
 use std::fmt;
 use std::io;
 
@@ -41,9 +42,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// No transit address is left on this node.
+    /// The node has not what the Segment needs.
     #[error(transparent)]
-    Transit(#[from] Exhausted),
+    Trouble(#[from] Trouble),
     /// The Segment is not on this node.
     #[error("there is no Segment {0} on this node")]
     NoSegment(Netns),

@@ -16,6 +16,7 @@ mod node;
 mod port;
 mod segment;
 mod switches;
+mod watch;
 
 pub use command::CommandError;
 pub use dhcp::DhcpError;
@@ -23,12 +24,16 @@ pub use error::{Error, Several};
 pub use files::FilesError;
 pub use netlink::NetlinkError;
 pub use netns::NetnsError;
+pub use watch::Change;
 
 use error::Failures;
 use files::RunDirectory;
 use ipnet::Ipv4Net;
+use kilonova_agent_core::hypervisor::NicInNetwork;
 use kilonova_agent_core::network::rules::Reach;
-use kilonova_agent_core::network::{LinkName, Netns, NodeNetwork, PortDesired, SegmentDesired};
+use kilonova_agent_core::network::{
+    LinkName, Netns, NodeNetwork, PhysicalNetworks, PortDesired, SegmentDesired,
+};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -48,6 +53,8 @@ pub struct NetworkOptions {
     pub blocked: Vec<Ipv4Net>,
     /// What Segments reach all the same.
     pub allowed: Vec<Ipv4Net>,
+    /// The NICs in physical networks.
+    pub physical_networks: PhysicalNetworks,
 }
 
 /// The network of this node. One in a process; ended with it, and so are its DHCP servers.
@@ -55,7 +62,9 @@ pub struct NetworkOptions {
 pub struct Network {
     run: RunDirectory,
     reach: Reach,
+    physical_networks: PhysicalNetworks,
     servers: dhcp::Servers,
+    watches: watch::Watches,
     /// One at a time changes what all Segments share: the node's rules, and who has which transit
     /// address.
     shared: tokio::sync::Mutex<()>,
@@ -76,6 +85,7 @@ impl Network {
             transit_cidr,
             blocked,
             allowed,
+            physical_networks,
         } = options;
         Ok(Self {
             run: RunDirectory::open(&run_dir)?,
@@ -84,7 +94,9 @@ impl Network {
                 allowed,
                 transit: transit_cidr,
             },
+            physical_networks,
             servers: dhcp::Servers::default(),
+            watches: watch::Watches::default(),
             shared: tokio::sync::Mutex::default(),
             segments: Mutex::default(),
         })
@@ -100,6 +112,7 @@ impl Network {
         for netns in netns::list()?.into_iter().filter(netns::exists) {
             let _own = self.lock(&netns).await;
             failures.keep(self.resume_serving(&netns).await);
+            self.watches.start(&netns).await;
         }
         failures.result()
     }
@@ -120,6 +133,14 @@ impl Network {
             segments,
             loose_taps: self.loose_taps().await?,
         })
+    }
+
+    /// The NICs in physical networks, as they are.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub async fn nics(&self) -> Result<Vec<NicInNetwork>, Error> {
+        self.read_nics().await
     }
 
     /// Reads these Segments, those that are there, and the taps beside libvirtd.
@@ -152,19 +173,22 @@ impl Network {
     /// of its ports too), DHCP server. Ports that are plugged stay plugged, and their flows go on.
     ///
     /// # Errors
-    /// The first step that failed; those after it were not tried.
+    /// The first step that failed; those after it were not tried. Or what the node has not that the
+    /// Segment needs; all else was done.
     pub async fn ensure_segment(&self, segment: &SegmentDesired) -> Result<(), Error> {
         let _own = self.lock(&segment.netns).await;
-        if self.plan_segment(segment).await?.is_empty() {
-            return Ok(());
+        let mut plan = self.plan_segment(segment).await?;
+        if !plan.steps.is_empty() {
+            let _shared = self.shared.lock().await;
+            // Again, now that no other Segment changes what both see.
+            plan = self.plan_segment(segment).await?;
+            for step in plan.steps {
+                tracing::debug!(netns = %segment.netns, ?step, "network");
+                self.execute(&segment.netns, step).await?;
+            }
         }
-        let _shared = self.shared.lock().await;
-        // Again, now that no other Segment changes what both see.
-        for step in self.plan_segment(segment).await? {
-            tracing::debug!(netns = %segment.netns, ?step, "network");
-            self.execute(&segment.netns, step).await?;
-        }
-        Ok(())
+        self.watches.start(&segment.netns).await;
+        plan.trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
     }
 
     /// Makes a port's tap in the netns of libvirtd, for a domain that is about to be started,

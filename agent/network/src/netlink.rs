@@ -1,18 +1,24 @@
 //! Links, addresses and routes of one netns.
 
+mod nic;
+
 use crate::netns::{self, NetnsError};
 use futures::TryStreamExt;
 use ipnet::Ipv4Net;
 use kilonova_agent_core::network::plan::LinkDesired;
-use kilonova_agent_core::network::{BRIDGE, LinkKind, LinkObserved, Mac, Netns, OUTWARD};
+use kilonova_agent_core::network::{
+    BRIDGE, LinkKind, LinkObserved, Mac, Netns, NicObserved, OUTWARD, UPLINK,
+};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    BridgeStpState, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    BridgeStpState, InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, MacVlanMode,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 use nix::errno::Errno;
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    Handle, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan,
+    RouteMessageBuilder,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -42,6 +48,19 @@ pub enum NetlinkError {
     /// The netns could not be entered.
     #[error(transparent)]
     Netns(#[from] NetnsError),
+}
+
+impl NetlinkError {
+    /// Whether another link has what was asked for: the VLAN (`EEXIST`), or the frames without a tag
+    /// (`EINVAL` of one made to pass all through, `EBUSY` of a bridge's or a bond's port).
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        let taken = [Errno::EEXIST, Errno::EINVAL, Errno::EBUSY];
+        match self {
+            Self::Request { source, .. } => taken.iter().any(|errno| is(source, *errno)),
+            _ => false,
+        }
+    }
 }
 
 /// A socket in one netns. As long as it lives, that namespace does: never to be kept.
@@ -81,6 +100,11 @@ impl Netlink {
         Ok(links)
     }
 
+    /// Those of these links that are there, with all that tells whether the node lives by them.
+    pub async fn nics(&self, names: &[&str]) -> Result<Vec<NicObserved>, NetlinkError> {
+        nic::observe(self, names).await
+    }
+
     async fn addresses(&self) -> Result<Vec<AddressMessage>, NetlinkError> {
         let stream = self.handle.address().get().execute();
         stream
@@ -108,14 +132,7 @@ impl Netlink {
     /// The next hop of the default route of IPv4.
     pub async fn default_route(&self) -> Result<Option<Ipv4Addr>, NetlinkError> {
         let filter = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let routes: Vec<_> = self
-            .handle
-            .route()
-            .get(filter)
-            .execute()
-            .try_collect()
-            .await
-            .map_err(request("listing routes"))?;
+        let routes = self.routes(filter).await?;
         Ok(routes.iter().find_map(read_default))
     }
 
@@ -143,6 +160,38 @@ impl Netlink {
             .build();
         self.change_or_add(pair, true, &format!("making link {name}"))
             .await
+    }
+
+    /// Makes a Segment's uplink in its netns, on a NIC of this one: the frames of a VLAN, or those
+    /// that nothing else on the NIC takes. Made there at once: nothing of it is ever in this netns.
+    pub async fn make_uplink(
+        &self,
+        nic: &str,
+        vlan: Option<u16>,
+        netns: &Netns,
+    ) -> Result<(), NetlinkError> {
+        let index = self.need(nic).await?;
+        let namespace = netns::open(netns)?;
+        let place = namespace.as_raw_fd();
+        let link = match vlan {
+            Some(id) => LinkVlan::new(UPLINK, index, id).setns_by_fd(place).build(),
+            None => LinkMacVlan::new(UPLINK, index, MacVlanMode::Passthrough)
+                .setns_by_fd(place)
+                .build(),
+        };
+        let what = match vlan {
+            Some(id) => format!("making a link for VLAN {id} of NIC {nic}"),
+            None => format!("making a link for the untagged frames of NIC {nic}"),
+        };
+        self.change_or_add(link, true, &what).await
+    }
+
+    /// Sets a link up, and changes nothing else of it.
+    pub async fn raise(&self, name: &str) -> Result<(), NetlinkError> {
+        let index = self.need(name).await?;
+        let message = LinkUnspec::new_with_index(index).up().build();
+        let what = format!("setting link {name} up");
+        self.change_or_add(message, false, &what).await
     }
 
     /// Sets a link's MAC, MTU and alias, and sets it up.
@@ -292,6 +341,7 @@ fn read_link(message: &LinkMessage) -> Option<(String, LinkObserved)> {
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         master: None,
+        lower: None,
         alias: String::new(),
         addresses: BTreeSet::new(),
     };
@@ -304,6 +354,7 @@ fn read_link(message: &LinkMessage) -> Option<(String, LinkObserved)> {
             }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index),
+            LinkAttribute::Link(index) => link.lower = Some(*index),
             LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::LinkInfo(infos) => link.kind = read_kind(infos),
             _ => {}
@@ -317,6 +368,11 @@ fn read_kind(infos: &[LinkInfo]) -> LinkKind {
         LinkInfo::Kind(InfoKind::Bridge) => Some(LinkKind::Bridge),
         LinkInfo::Kind(InfoKind::Veth) => Some(LinkKind::Veth),
         LinkInfo::Kind(InfoKind::Tun) => Some(LinkKind::Tun),
+        LinkInfo::Kind(InfoKind::MacVlan) => Some(LinkKind::Macvlan),
+        LinkInfo::Data(InfoData::Vlan(infos)) => infos.iter().find_map(|info| match info {
+            InfoVlan::Id(id) => Some(LinkKind::Vlan(*id)),
+            _ => None,
+        }),
         _ => None,
     });
     kind.unwrap_or(LinkKind::Other)

@@ -79,6 +79,13 @@ pub fn list() -> Result<Vec<Netns>, NetnsError> {
     Ok(names.filter_map(|name| Netns::parse(&name).ok()).collect())
 }
 
+/// The directory that the files of netns are in; makes it.
+pub fn directory() -> Result<&'static Path, NetnsError> {
+    let directory = Path::new(DIRECTORY);
+    std::fs::create_dir_all(directory).map_err(|source| file(directory, source))?;
+    Ok(directory)
+}
+
 /// Opens the file of a netns.
 pub fn open(netns: &Netns) -> Result<File, NetnsError> {
     let path = path(netns);
@@ -119,8 +126,7 @@ fn make_here(path: &Path) -> Result<(), NetnsError> {
 /// Makes the directory a mount of its own whose mounts are seen wherever it is seen: in the node's
 /// mount namespace as in the agent's, whichever of them made it.
 fn share_directory() -> Result<(), NetnsError> {
-    let directory = Path::new(DIRECTORY);
-    std::fs::create_dir_all(directory).map_err(|source| file(directory, source))?;
+    let directory = directory()?;
     let none = None::<&str>;
     let share = MsFlags::MS_SHARED | MsFlags::MS_REC;
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;

@@ -4,17 +4,26 @@ use crate::Network;
 use crate::error::{Error, Failures};
 use crate::netlink::Netlink;
 use crate::{files, nft, switches};
+use kilonova_agent_core::hypervisor::NicInNetwork;
 use kilonova_agent_core::network::rules::{self, ForwardChain, Listing, Record};
-use kilonova_agent_core::network::{LinkName, LinkObserved, NodeSide, RulesState};
+use kilonova_agent_core::network::{
+    LinkName, LinkObserved, NicFault, NicObserved, NodeSide, PhysicalNetwork, RulesState,
+    SegmentDesired,
+};
 use std::collections::BTreeMap;
 
 impl Network {
-    /// Reads the node's side of Segments. For one that leads nowhere its links are enough.
-    pub(crate) async fn node_side(&self, routed: bool) -> Result<NodeSide, Error> {
+    /// Reads the node's side of a Segment. For one that leads nowhere its links are enough.
+    pub(crate) async fn node_side(&self, segment: &SegmentDesired) -> Result<NodeSide, Error> {
         let links = Netlink::open(None).await?.links().await?;
-        if !routed {
+        let nic = match &segment.uplink {
+            Some(uplink) => Some(self.read_nic(&uplink.physical_network).await?),
+            None => None,
+        };
+        if !segment.routed {
             return Ok(NodeSide {
                 links,
+                nic,
                 ..NodeSide::default()
             });
         }
@@ -32,7 +41,35 @@ impl Network {
             ip_forward: switches::node_forwards(),
             rules: self.node_rules(&chains).await?,
             dropping,
+            nic,
         })
+    }
+
+    /// The NIC in a physical network.
+    async fn read_nic(
+        &self,
+        network: &PhysicalNetwork,
+    ) -> Result<Result<NicObserved, NicFault>, Error> {
+        let Some(name) = self.physical_networks.nic(network) else {
+            return Ok(Err(NicFault::Unnamed(network.clone())));
+        };
+        let found = Netlink::open(None).await?.nics(&[name]).await?.pop();
+        Ok(found.ok_or_else(|| NicFault::Missing(name.to_owned())))
+    }
+
+    /// Every NIC in a physical network.
+    pub(crate) async fn read_nics(&self) -> Result<Vec<NicInNetwork>, Error> {
+        let names: Vec<_> = self.physical_networks.iter().map(|(_, nic)| nic).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = Netlink::open(None).await?.nics(&names).await?;
+        let of = |(network, name): (&PhysicalNetwork, &str)| {
+            let nic = found.iter().find(|nic| nic.name == name).cloned();
+            let nic = nic.ok_or_else(|| NicFault::Missing(name.to_owned()));
+            (network.clone(), nic)
+        };
+        Ok(self.physical_networks.iter().map(of).collect())
     }
 
     async fn node_rules(&self, chains: &str) -> Result<RulesState, Error> {
@@ -84,7 +121,8 @@ impl Network {
         failures.keep(files::remove(&self.run.node_record()));
     }
 
-    async fn transit_links(&self) -> Result<BTreeMap<String, LinkObserved>, Error> {
+    /// The links by which Segments lead out.
+    pub(crate) async fn transit_links(&self) -> Result<BTreeMap<String, LinkObserved>, Error> {
         let mut links = Netlink::open(None).await?.links().await?;
         links.retain(|name, _| LinkName::new(name).is_ok_and(|name| name.is_transit()));
         Ok(links)

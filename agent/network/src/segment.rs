@@ -4,13 +4,14 @@ use crate::Network;
 use crate::error::{Error, Failures};
 use crate::netlink::Netlink;
 use crate::{dhcp, files, netns, nft, switches};
-use kilonova_agent_core::network::plan::{self, Place, Step};
+use kilonova_agent_core::network::plan::{self, Place, Plan, Step};
 use kilonova_agent_core::network::rules::{Listing, Record};
 use kilonova_agent_core::network::{
     BRIDGE, LinkName, LinkObserved, Netns, NetworkRef, PortObserved, SegmentDesired,
-    SegmentObserved,
+    SegmentObserved, UPLINK,
 };
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 impl Network {
     /// Reads one Segment; none when its netns is not there.
@@ -67,10 +68,10 @@ impl Network {
     }
 
     /// What is to be done for a Segment.
-    pub(crate) async fn plan_segment(&self, segment: &SegmentDesired) -> Result<Vec<Step>, Error> {
+    pub(crate) async fn plan_segment(&self, segment: &SegmentDesired) -> Result<Plan, Error> {
         let (observed, node) = tokio::try_join!(
             self.observe_segment(&segment.netns),
-            self.node_side(segment.routed)
+            self.node_side(segment)
         )?;
         let files = self.run.segment(&segment.netns).dhcp;
         Ok(plan::plan(
@@ -79,13 +80,13 @@ impl Network {
             &node,
             &self.reach,
             &files,
-        )?)
+        ))
     }
 
     /// Carries one step out.
     pub(crate) async fn execute(&self, netns: &Netns, step: Step) -> Result<(), Error> {
         match step {
-            Step::MakeNetns => Ok(netns::make(netns).await?),
+            Step::MakeNetns => self.make_netns(netns).await,
             Step::Switch(key, value) => switches::set(Some(netns), key.to_owned(), value).await,
             Step::ApplyRules(text) => self.apply_rules(netns, text).await,
             Step::RestorePortRules(tap) => self.restore_port_rules(netns, &tap).await,
@@ -96,6 +97,8 @@ impl Network {
             Step::ApplyNodeRules(text) => self.apply_node_rules(text).await,
             Step::AcceptForward(chain, stale) => self.accept_forward(&chain, &stale).await,
             Step::MakeTransit(name) => make_transit(netns, &name).await,
+            Step::MakeUplink(nic, vlan) => make_uplink(netns, &nic, vlan).await,
+            Step::RaiseNic(name) => Ok(Netlink::open(None).await?.raise(&name).await?),
             Step::Serve(configuration) => self.serve(netns, configuration).await,
             Step::StopServing => self.stop_serving(netns).await,
             Step::RemoveLink(place, _)
@@ -106,6 +109,14 @@ impl Network {
                 link_step(Some(netns), step).await
             }
         }
+    }
+
+    /// Makes the netns. Who stands in one of that name that somebody removed keeps it, and its
+    /// uplink, alive: they go first.
+    async fn make_netns(&self, netns: &Netns) -> Result<(), Error> {
+        self.watches.stop(netns);
+        self.servers.stop(netns).await;
+        Ok(netns::make(netns).await?)
     }
 
     async fn apply_rules(&self, netns: &Netns, text: String) -> Result<(), Error> {
@@ -175,6 +186,7 @@ impl Network {
     /// Removes a Segment; goes on whatever fails.
     pub(crate) async fn tear_down(&self, netns: &Netns, failures: &mut Failures) {
         let files = self.run.segment(netns);
+        self.watches.stop(netns);
         self.servers.stop(netns).await;
         let (stale, its_files) = (netns.clone(), files.clone());
         let ended = netns::within(None, move || dhcp::end_stale(&stale, &its_files)).await;
@@ -228,16 +240,37 @@ async fn make_transit(netns: &Netns, name: &LinkName) -> Result<(), Error> {
     switches::set(None, key, "1").await
 }
 
+/// How long a netns that somebody removed may keep what was in it: the kernel ends one in its own
+/// time.
+const LINGERS: Duration = Duration::from_secs(2);
+/// How often it is looked whether it has.
+const LINGERS_POLL: Duration = Duration::from_millis(50);
+
+/// Makes the link to a Segment's other nodes, in its netns, on a NIC of the node.
+async fn make_uplink(netns: &Netns, nic: &str, vlan: Option<u16>) -> Result<(), Error> {
+    tracing::info!(%netns, nic, vlan, "joining a physical network");
+    let node = Netlink::open(None).await?;
+    let since = Instant::now();
+    loop {
+        match node.make_uplink(nic, vlan, netns).await {
+            Err(error) if error.is_taken() && since.elapsed() < LINGERS => {
+                tokio::time::sleep(LINGERS_POLL).await;
+            }
+            done => return Ok(done?),
+        }
+    }
+}
+
 /// Removes a link, if it is there.
 pub(crate) async fn remove_link(netns: Option<&Netns>, name: &str) -> Result<(), Error> {
     Ok(Netlink::open(netns).await?.remove(name).await?)
 }
 
-/// Removes the taps and the bridge in a Segment's netns.
+/// Removes the taps, the bridge and the uplink in a Segment's netns.
 async fn remove_own_links(netns: &Netns) -> Result<(), Error> {
     let netlink = Netlink::open(Some(netns)).await?;
     for name in netlink.links().await?.keys() {
-        if name == BRIDGE || tap(name).is_some() {
+        if name == BRIDGE || name == UPLINK || tap(name).is_some() {
             netlink.remove(name).await?;
         }
     }

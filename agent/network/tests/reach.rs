@@ -141,7 +141,7 @@ fn a_plain_segment_has_neighbours_and_no_way_out() {
         async || {
             let mut plain = segment(1);
             plain.routed = false;
-            plain.subnets[0].dns.clear();
+            (plain.subnets[0].gateway, plain.subnets[0].dns) = (None, Vec::new());
             serve(Some("world"), "192.0.2.1:80");
             let network = network();
             network.ensure_segment(&plain).await.unwrap();

@@ -88,7 +88,7 @@ impl Node {
         Ok(())
     }
 
-    /// `None` where the state directory cannot be read.
+    /// `None` where the state directory or the NICs cannot be read.
     async fn status(
         &self,
         runner: &Runner,
@@ -111,6 +111,13 @@ impl Node {
             .sum();
         let own = own.saturating_add(parts.storage.images().used().await.unwrap_or(0));
         let used = capacity.total.saturating_sub(capacity.free);
+        let nics = match parts.network.nics().await {
+            Ok(nics) => nics,
+            Err(error) => {
+                warn!(error = chain(&error), "cannot read this node's NICs");
+                return None;
+            }
+        };
         let report = NodeReport {
             cluster_id: &parts.settings.cluster_id,
             facts: Some(&self.facts),
@@ -119,6 +126,7 @@ impl Node {
             domains,
             files: &files,
             declared: &parts.world.uuids(),
+            nics: &nics,
             disk_total: capacity.total,
             disk_foreign: used.saturating_sub(own),
             share: self.share.as_ref(),

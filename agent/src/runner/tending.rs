@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use kilonova_agent_core::network::{Netns, NodeNetwork, SegmentDesired};
 use kilonova_agent_core::reason;
 use kilonova_agent_core::record::InstanceFiles;
+use kilonova_agent_network::Change;
 use kilonova_common::telemetry::chain;
 use kilonova_crds::condition::{carry_transition_times, types};
 use kilonova_crds::node::{SegmentObserved, SegmentSpec};
@@ -60,6 +61,28 @@ impl Runner {
             let once: BTreeSet<String> = names.drain(..).collect();
             let tend = |name: String| async move { self.tend(&name).await };
             stream::iter(once).for_each_concurrent(AT_ONCE, tend).await;
+        }
+    }
+
+    /// Has what others change on the node's network looked at, for ever.
+    pub async fn heed_network(&self) {
+        let heed = |change: Change| match change {
+            Change::Segment(netns) => {
+                self.changed_by_others(|name| Netns::of_network(name) == netns);
+            }
+            Change::Node => {
+                self.changed_by_others(|_| true);
+                self.census();
+            }
+        };
+        self.parts().network.heed(heed).await;
+    }
+
+    fn changed_by_others(&self, is_it: impl Fn(&str) -> bool) {
+        let mut names: BTreeSet<_> = self.parts().world.segment_names().into_iter().collect();
+        names.extend(self.tending.remembered.lock().keys().cloned());
+        for name in names.iter().filter(|name| is_it(name)) {
+            self.segment_changed(name);
         }
     }
 

@@ -164,6 +164,8 @@ pub fn segment_spec(network: &Network) -> Option<SegmentSpec> {
             uid: network_uid.to_owned(),
         },
         type_: segment.type_,
+        id: segment.id,
+        physical_network: segment.physical_network.clone(),
         mtu: segment.mtu,
         routed,
         dhcp: network.spec.dhcp(),
@@ -174,12 +176,13 @@ pub fn segment_spec(network: &Network) -> Option<SegmentSpec> {
     })
 }
 
-/// A subnet with its defaults: the gateway is the first address, and the DNS server where the
-/// network is routed.
+/// A subnet with its defaults. Where the network is routed, the gateway is the first address, and
+/// the DNS server; else there is a router where one is named.
 fn segment_subnet(subnet: &Subnet, routed: bool) -> Option<SegmentSubnet> {
     let read = read_subnet(subnet).ok()?;
-    let gateway = read.gateway.to_string();
-    let default_dns = || routed.then(|| gateway.clone()).into_iter().collect();
+    let is_told = routed || subnet.gateway.is_some();
+    let gateway = is_told.then(|| read.gateway.to_string());
+    let default_dns = || gateway.iter().filter(|_| routed).cloned().collect();
     Some(SegmentSubnet {
         cidr: read.net.to_string(),
         dns: subnet.dns.clone().unwrap_or_else(default_dns),

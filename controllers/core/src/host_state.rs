@@ -70,8 +70,8 @@ pub struct HostState {
     pub architecture: Option<String>,
     /// How it runs guests.
     pub virtualization_types: Vec<VirtualizationType>,
-    /// The physical networks that it has a NIC in.
-    pub physical_networks: Vec<String>,
+    /// The physical networks that it has a NIC in, with the largest packet that the NIC carries.
+    pub physical_networks: BTreeMap<String, u32>,
     /// How many orphans it holds.
     pub orphans: usize,
 }
@@ -118,12 +118,21 @@ impl HostState {
             virtualization_types: status
                 .map(|s| s.virtualization_types.clone())
                 .unwrap_or_default(),
-            physical_networks: status
-                .map(|s| s.physical_networks.clone())
-                .unwrap_or_default(),
+            physical_networks: status.map(physical_networks).unwrap_or_default(),
             orphans: status.map(|s| s.orphans.len()).unwrap_or_default(),
         }
     }
+}
+
+/// The physical networks with the MTU of their NICs; one that an agent told no NIC of carries all.
+fn physical_networks(status: &HypervisorStatus) -> BTreeMap<String, u32> {
+    let mtu = |name: &String| {
+        let mut nics = status.nics.iter();
+        nics.find(|nic| nic.physical_network == *name)
+            .map_or(u32::MAX, |nic| nic.mtu)
+    };
+    let names = status.physical_networks.iter();
+    names.map(|name| (name.clone(), mtu(name))).collect()
 }
 
 /// The smaller of share and (capacity − foreign − reserved), times overcommit, in whole units. What

@@ -9,6 +9,7 @@
 //!   waits for what.
 //! - [`lifecycle`]: the next action for one Instance and its Domains.
 //! - [`compile`]: what a bound Instance, and a Network, are on a node.
+//! - [`segments`]: which Network has which segment of a physical network.
 //! - [`user_data`]: what of a tenant's Secret is handed to a node.
 //! - [`status`], [`images`], [`key_pairs`], [`networks`], [`hypervisors`]: the statuses.
 
@@ -29,6 +30,7 @@ pub mod networks;
 pub mod placement;
 mod resolve;
 pub mod resources;
+pub mod segments;
 pub mod status;
 #[cfg(test)]
 mod testing;

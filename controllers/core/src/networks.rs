@@ -3,28 +3,24 @@
 use crate::addresses::{SubnetError, read_subnet};
 use crate::conditions::Verdict;
 use crate::key::has_finalizer;
+use crate::segments::NoSegment;
 use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
 use kilonova_crds::names::NETWORK_FINALIZER;
-use kilonova_crds::v1alpha1::{Network, NetworkClass, NetworkSpec, NetworkStatus, SegmentStatus};
+use kilonova_crds::v1alpha1::{Network, NetworkSpec, NetworkStatus, SegmentStatus};
 
 /// The status. A segment that was chosen stays, whatever becomes of the class. `in_use`:
-/// `Cluster::network_in_use` or a Segment object of it.
+/// `Cluster::network_in_use` or a Segment object of it. `assign`: `Cluster::assign_segment`, asked
+/// only where the Network can have one.
 #[must_use]
 pub fn network_status(
     network: &Network,
-    class: Option<&NetworkClass>,
+    assign: impl FnOnce() -> Result<SegmentStatus, NoSegment>,
     in_use: bool,
     now: Timestamp,
 ) -> NetworkStatus {
     let previous = network.status.as_ref();
-    let chosen = previous.and_then(|s| s.segment.clone());
-    let offered = class.map(|class| SegmentStatus {
-        type_: class.spec.type_,
-        mtu: class.spec.mtu(),
-    });
-    let wrong = subnets_fault(&network.spec);
-    let segment = chosen.or(offered.filter(|_| wrong.is_none()));
+    let mut segment = previous.and_then(|s| s.segment.clone());
     let verdict = if network.metadata.deletion_timestamp.is_some() {
         let message = if in_use {
             "it goes when no instance is attached to it any more"
@@ -32,13 +28,19 @@ pub fn network_status(
             ""
         };
         Verdict::not_ready("Terminating", message)
-    } else if let Some(wrong) = wrong {
+    } else if let Some(wrong) = subnets_fault(&network.spec) {
         Verdict::stalled("Invalid", wrong.to_string())
-    } else if segment.is_none() {
-        let message = format!("there is no NetworkClass {:?}", network.spec.class);
-        Verdict::not_ready("ClassMissing", message)
     } else {
-        Verdict::ready("SegmentChosen")
+        match assign() {
+            Ok(assigned) => {
+                segment = Some(assigned);
+                Verdict::ready("SegmentChosen")
+            }
+            Err(none) => {
+                segment = None;
+                Verdict::not_ready(none.reason(), none.to_string())
+            }
+        }
     };
     NetworkStatus {
         observed_generation: network.metadata.generation.unwrap_or_default(),
@@ -101,9 +103,12 @@ pub fn finalizer(network: &Network, in_use: bool) -> FinalizerAction {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::segments::Segments;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kilonova_crds::condition::{find, types};
+    use kilonova_crds::v1alpha1::NetworkClass;
     use serde_json::{Value, json};
+    use std::collections::BTreeMap;
 
     fn network(subnets: &Value) -> Network {
         serde_json::from_value(json!({
@@ -122,8 +127,14 @@ mod tests {
         .unwrap()
     }
 
+    fn status(network: &Network, class: Option<&NetworkClass>, seconds: i64) -> NetworkStatus {
+        let assign = || Segments::default().assign(network, class, &BTreeMap::new());
+        let now = Timestamp::from_second(seconds).unwrap();
+        network_status(network, assign, false, now)
+    }
+
     fn reason(network: &Network, class: Option<&NetworkClass>) -> String {
-        let status = network_status(network, class, false, Timestamp::UNIX_EPOCH);
+        let status = status(network, class, 0);
         let ready = find(&status.conditions, types::READY).unwrap();
         ready.reason.clone()
     }
@@ -142,11 +153,10 @@ mod tests {
     #[test]
     fn a_chosen_segment_outlives_its_class() {
         let mut network = network(&json!([{"cidr": "10.0.0.0/24"}]));
-        let first = network_status(&network, Some(&class()), false, Timestamp::UNIX_EPOCH);
+        let first = status(&network, Some(&class()), 0);
         assert_eq!(first.observed_generation, 3);
         network.status = Some(first.clone());
-        let later = Timestamp::from_second(9).unwrap();
-        assert_eq!(network_status(&network, None, true, later), first);
+        assert_eq!(status(&network, None, 9), first);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::binding::{ImageView, Inputs};
 use crate::key::uid;
 use crate::key_pairs::fingerprint;
 use crate::macs::Mac;
-use crate::placement::Request;
+use crate::placement::{Request, Uplink};
 use crate::resources::{Resources, bytes};
 use crate::wait::Wait;
 use ipnet::IpNet;
@@ -64,14 +64,23 @@ impl<'a> NetworkView<'a> {
             uid: uid(&network.metadata),
             segment: BoundSegment {
                 type_: segment.type_,
+                id: segment.id,
+                physical_network: segment.physical_network.clone(),
                 mtu: segment.mtu,
             },
             network,
         })
     }
 
-    pub fn routed(&self) -> bool {
-        self.network.spec.routed()
+    /// Whether guests are told of their subnet's gateway: it is the node's, or a router's that the
+    /// Network names.
+    pub fn tells(&self, gateway: IpAddr) -> bool {
+        let names = |subnet: &Subnet| {
+            let named = subnet.gateway.as_ref().and_then(|g| g.parse().ok());
+            named == Some(gateway)
+        };
+        let spec = &self.network.spec;
+        spec.routed() || spec.subnets.iter().any(names)
     }
 
     /// An address of the Network with what a guest must know of its subnet.
@@ -87,7 +96,7 @@ impl<'a> NetworkView<'a> {
             ip: ip.to_owned(),
             prefix_length: known.as_ref().map_or(0, |k| k.net.prefix_len()),
             gateway: known
-                .filter(|_| self.routed())
+                .filter(|k| self.tells(k.gateway))
                 .map(|k| k.gateway.to_string()),
         }
     }
@@ -124,6 +133,7 @@ pub fn resolve<'a>(inputs: &Inputs<'a>) -> Result<Resolved<'a>, Wait> {
     };
     let requirements = view.spec.requirements.as_ref();
     let mut request = Request::new(inputs.instance, Resources::from(&claim), requirements);
+    request.constraints.uplinks = Uplink::of(interfaces.iter().map(|i| &i.network.segment));
     request.refused = inputs.refused.iter().map(ToString::to_string).collect();
     Ok(Resolved {
         request,

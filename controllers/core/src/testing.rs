@@ -5,6 +5,7 @@ use crate::binding::{ImageView, Inputs};
 use crate::compile::domain_spec;
 use crate::images::{Header, image_status};
 use crate::networks::network_status;
+use crate::segments::Segments;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::jiff::Timestamp;
 use kilonova_crds::names::INSTANCE_FINALIZER;
@@ -73,7 +74,8 @@ pub fn network(name: &str, cidr: &str) -> Network {
         "apiVersion": "kilonova.dev/v1alpha1", "kind": "NetworkClass",
         "metadata": {"name": "tenants"}, "spec": {"type": "local"},
     }));
-    let status = network_status(&network, Some(&class), false, Timestamp::UNIX_EPOCH);
+    let assign = || Segments::default().assign(&network, Some(&class), &BTreeMap::new());
+    let status = network_status(&network, assign, false, Timestamp::UNIX_EPOCH);
     network.status = Some(status);
     network
 }

@@ -177,6 +177,8 @@ pub enum WaitKey {
     Secret(ObjectKey),
     /// An address or a MAC of the Network with that uid was released, or its ranges changed.
     Addresses(String),
+    /// A segment of a physical network came free: for Networks that have none.
+    Segments,
     /// A hypervisor has more room than before.
     Capacity,
     /// A hypervisor came, or changed in what filters look at.

@@ -108,10 +108,10 @@ impl World {
     pub(super) fn network_changed(&mut self, change: &Change<Network>, work: &mut Vec<Work>) {
         let key = change.key();
         if self.live {
-            if let Some(gone) = change.gone() {
-                self.cluster.forget_network(uid(&gone.metadata));
-            }
             let mut keys = vec![WaitKey::Network(key.clone())];
+            if let Some(gone) = change.gone() {
+                keys.extend(self.cluster.forget_network(uid(&gone.metadata)));
+            }
             if let Some(new) = change.new.as_deref() {
                 keys.extend(self.cluster.observe_network(new));
             }
@@ -200,6 +200,11 @@ impl World {
         let key = change.key();
         let there = change.new.is_some();
         index(&mut self.segment_places, &key.name, &key.namespace, there);
+        if self.live {
+            let [before, now] = [&change.old, &change.new].map(|s| s.as_ref().map(|s| &s.spec));
+            let keys = self.cluster.observe_segment(before, now);
+            self.wake(&keys, work);
+        }
         if let Some(segment) = change.latest() {
             let network = &segment.spec.network;
             let network = ObjectKey::new(network.namespace.clone(), network.name.clone());

@@ -248,16 +248,18 @@ impl World {
 
     /// A Network, the status that it should have, and whether anything is attached to it.
     pub fn network_facts(
-        &self,
+        &mut self,
         key: &ObjectKey,
         now: Now,
     ) -> Option<(Arc<Network>, NetworkStatus, bool)> {
         let network = self.networks.get(&key.namespace, &key.name)?.clone();
         let id = uid(&network.metadata);
         let in_use = self.segment_places.contains_key(id) || self.cluster.network_in_use(id);
-        let class = self.classes.get("", &network.spec.class);
-        let class = class.map(AsRef::as_ref);
-        let status = network_status(&network, class, in_use, now.wall);
+        let class = self.classes.get("", &network.spec.class).map(AsRef::as_ref);
+        let namespace = self.namespaces.get("", &key.namespace);
+        let labels = namespace.map(|n| n.labels().clone()).unwrap_or_default();
+        let assign = || self.cluster.assign_segment(&network, class, &labels);
+        let status = network_status(&network, assign, in_use, now.wall);
         Some((network, status, in_use))
     }
 

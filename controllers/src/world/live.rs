@@ -77,6 +77,7 @@ impl World {
             work.push(Work::Instance(uid.clone()));
         }
         for segment in self.segments.iter() {
+            let _ = self.cluster.observe_segment(None, Some(&segment.spec));
             work.push(Work::Segment(ObjectKey::of(&segment.metadata)));
         }
         self.settle(now, &mut work);

@@ -36,6 +36,7 @@ use kilonova_crds::{
     Segment,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -93,6 +94,13 @@ pub struct World {
     live: bool,
 }
 
+/// The work for a Network that has no segment yet.
+fn without_segment(network: &Arc<Network>) -> Option<Work> {
+    let status = network.status.as_ref();
+    let none = status.is_none_or(|s| s.segment.is_none());
+    none.then(|| Work::Network(ObjectKey::of(&network.metadata)))
+}
+
 impl World {
     /// Nothing is known yet.
     pub fn new(settings: Settings, stale_after: Duration) -> Self {
@@ -131,7 +139,7 @@ impl World {
     }
 
     /// The object of that name.
-    pub fn get<K: Cached>(&mut self, namespace: &str, name: &str) -> Option<std::sync::Arc<K>> {
+    pub fn get<K: Cached>(&mut self, namespace: &str, name: &str) -> Option<Arc<K>> {
         K::store(self).get(namespace, name).cloned()
     }
 
@@ -201,6 +209,9 @@ impl World {
     fn wake(&self, keys: &[WaitKey], work: &mut Vec<Work>) {
         let woken = self.waiting.woken(keys);
         work.extend(woken.iter().filter_map(|key| self.instance_work(key)));
+        if keys.contains(&WaitKey::Segments) {
+            work.extend(self.networks.iter().filter_map(without_segment));
+        }
     }
 
     fn instance_work(&self, key: &ObjectKey) -> Option<Work> {

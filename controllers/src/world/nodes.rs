@@ -1,6 +1,6 @@
 //! What is known of nodes: their Hypervisor, Node, Lease and namespace together.
 
-use super::{NamespaceMeta, Now, Work, World};
+use super::{NamespaceMeta, Now, Work, World, without_segment};
 use crate::cache::store::Change;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
@@ -263,9 +263,16 @@ impl World {
             }
             self.refresh_health(&node, Instant::now(), work);
             work.push(Work::Node(node));
-        } else if change.old.is_none() {
+            return;
+        }
+        if change.old.is_none() {
             let waiting = self.instances.within(&name);
             work.extend(waiting.filter_map(|i| i.uid().map(Work::Instance)));
+        }
+        let labels = |o: &Option<Arc<NamespaceMeta>>| o.as_ref().map(|o| o.labels().clone());
+        if labels(&change.old) != labels(&change.new) {
+            // Classes allow namespaces by their labels.
+            work.extend(self.networks.within(&name).filter_map(without_segment));
         }
     }
 }

@@ -142,6 +142,9 @@ async fn register(client: &Client, name: &str, orphans: &[Orphan]) {
         "observedGeneration": 1,
         "capacity": {"vcpus": 4, "memory": "4Gi", "disk": "100Gi"},
         "architecture": "x86_64", "virtualizationTypes": ["qemu"], "machineTypes": ["q35"],
+        // Each has a NIC in a physical network of its own.
+        "physicalNetworks": [name],
+        "nics": [{"physicalNetwork": name, "name": "eth1", "mtu": 1500}],
         "orphans": orphans,
     });
     object.as_object_mut().unwrap().remove("spec");

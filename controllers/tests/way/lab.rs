@@ -96,7 +96,8 @@ impl Tenant {
         applied.checked().unwrap();
     }
 
-    async fn ours(&self, kind: &str, name: &str, spec: Value) {
+    /// An object of the tenant's.
+    pub async fn ours(&self, kind: &str, name: &str, spec: Value) {
         let metadata = json!({"name": name, "namespace": self.namespace});
         let object = json!({"metadata": metadata, "spec": spec});
         self.apply("kilonova.dev/v1alpha1", kind, &object).await;
@@ -119,11 +120,16 @@ impl Tenant {
         self.ours("Image", "disk", spec).await;
     }
 
-    /// The Network `blue`, and its class.
-    pub async fn network(&self) {
-        let class = json!({"metadata": {"name": "local"}, "spec": {"type": "local"}});
+    /// A class of networks.
+    pub async fn class(&self, name: &str, spec: Value) {
+        let class = json!({"metadata": {"name": name}, "spec": spec});
         self.apply("kilonova.dev/v1alpha1", "NetworkClass", &class)
             .await;
+    }
+
+    /// The Network `blue`, and its class.
+    pub async fn network(&self) {
+        self.class("local", json!({"type": "local"})).await;
         let spec = json!({"class": "local", "subnets": [{"cidr": "10.0.0.0/24"}]});
         self.ours("Network", "blue", spec).await;
     }

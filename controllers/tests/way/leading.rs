@@ -5,8 +5,9 @@ use crate::lab::{Tenant, alone, lab};
 use k8s_openapi::api::coordination::v1::Lease;
 use kilonova_crds::names::LEADER_LEASE;
 use kilonova_e2e::lab::SYSTEM_NAMESPACE;
+use kilonova_e2e::process::Service;
 use kilonova_e2e::wait::{GENEROUS, wait_for};
-use kube::Api;
+use kube::{Api, Client};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,6 +31,24 @@ async fn after(leases: &Api<Lease>, transitions: i32) -> (String, i32) {
     wait_for("another leader", GENEROUS, look).await.unwrap()
 }
 
+/// Kills the leader, waits until another one leads, and starts the first one again.
+pub async fn change_leader(client: &Client) {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let (holder, transitions) = leader(&leases).await;
+    let leads = leading(&holder, transitions);
+    leads.kill().unwrap();
+    after(&leases, transitions).await;
+    leads.start().unwrap();
+}
+
+/// The process that leads.
+fn leading(holder: &str, transitions: i32) -> &'static Service {
+    let says = format!("leading transitions={transitions}");
+    let mut controllers = lab().controllers().iter();
+    let leads = controllers.find(|c| c.log().contains(&says));
+    leads.unwrap_or_else(|| panic!("{holder} is nobody"))
+}
+
 #[tokio::test]
 async fn b51_the_way_goes_on_under_another_leader() {
     let _alone = alone().await;
@@ -44,10 +63,7 @@ async fn b51_the_way_goes_on_under_another_leader() {
         tenant.instance(name, &json!({})).await;
         if n % 5 == 2 {
             let (holder, transitions) = leader(&leases).await;
-            let controllers = lab().controllers();
-            let says = format!("leading transitions={transitions}");
-            let leads = controllers.iter().find(|c| c.log().contains(&says));
-            let leads = leads.unwrap_or_else(|| panic!("{holder} is nobody"));
+            let leads = leading(&holder, transitions);
             if n == 2 {
                 leads.stop(Duration::from_secs(10)).unwrap();
             } else {

@@ -138,6 +138,7 @@ async fn b68_an_instance_without_status_finds_its_domain_again() {
             network_uid: port.segment.clone(),
             mac: port.mac.clone(),
             ips: port.ips.iter().map(|ip| ip.ip.clone()).collect(),
+            segment: None,
         }],
     }])
     .await;

@@ -12,5 +12,6 @@ mod lab;
 mod leading;
 mod life;
 mod lost;
+mod segments;
 mod user_data;
 mod waiting;

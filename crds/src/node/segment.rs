@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
         json_path = ".spec.network.namespace"
     ),
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
+    printcolumn(name = "ID", type_ = "integer", json_path = ".spec.id"),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -38,6 +39,12 @@ pub struct SegmentSpec {
     /// How it is realised.
     #[serde(rename = "type")]
     pub type_: SegmentType,
+    /// The VLAN's id, for `vlan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    /// The physical network that it is in, for `flat` and `vlan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical_network: Option<String>,
     /// Largest packet, in bytes.
     pub mtu: u32,
     /// Whether the node is a gateway of it outwards.
@@ -68,8 +75,10 @@ pub struct SegmentNetwork {
 pub struct SegmentSubnet {
     /// Network address and prefix length.
     pub cidr: String,
-    /// The gateway's address.
-    pub gateway: String,
+    /// The router that guests are told of: the node, where it is a gateway outwards, else one in
+    /// the segment; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
     /// DNS servers that guests are told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<String>,

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::VirtualizationType;
+use super::{BoundSegment, VirtualizationType};
 
 /// A node that runs instances; made by its agent, of the Node's name. The spec is the operator's.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -166,9 +166,13 @@ pub struct HypervisorStatus {
     /// How the node runs guests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub virtualization_types: Vec<VirtualizationType>,
-    /// The physical networks that the node has a NIC in.
+    /// The physical networks that the node has a usable NIC in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub physical_networks: Vec<String>,
+    /// Those NICs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["physicalNetwork"]))]
+    pub nics: Vec<Nic>,
     /// Versions of what runs guests here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Versions>,
@@ -219,6 +223,18 @@ pub struct Cpu {
     pub vendor: Option<String>,
 }
 
+/// A NIC of a node that is in a physical network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Nic {
+    /// The physical network.
+    pub physical_network: String,
+    /// The NIC's name on the node.
+    pub name: String,
+    /// Largest packet that it carries, in bytes.
+    pub mtu: u32,
+}
+
 /// Versions of what runs guests on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -265,4 +281,7 @@ pub struct OrphanPort {
     /// Its addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<String>,
+    /// The segment behind it, where the node remembers it: its id is not free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<BoundSegment>,
 }

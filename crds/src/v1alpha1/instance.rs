@@ -353,7 +353,7 @@ pub struct BoundAddress {
     pub ip: String,
     /// Its subnet's prefix length.
     pub prefix_length: u8,
-    /// Its gateway; absent where the network is not routed.
+    /// Its gateway; absent where the network is not routed and names no router.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
 }
@@ -365,6 +365,12 @@ pub struct BoundSegment {
     /// How it is realised.
     #[serde(rename = "type")]
     pub type_: SegmentType,
+    /// The VLAN's id, for `vlan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    /// The physical network that it is in, for `flat` and `vlan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical_network: Option<String>,
     /// Largest packet, in bytes.
     pub mtu: u32,
 }

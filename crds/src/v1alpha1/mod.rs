@@ -11,8 +11,8 @@ mod network_class;
 
 pub use flavor::{Flavor, FlavorSpec};
 pub use hypervisor::{
-    Capacity, Cpu, Hypervisor, HypervisorSpec, HypervisorStatus, Orphan, OrphanPort, Overcommit,
-    Reserved, Share, Versions,
+    Capacity, Cpu, Hypervisor, HypervisorSpec, HypervisorStatus, Nic, Orphan, OrphanPort,
+    Overcommit, Reserved, Share, Versions,
 };
 pub use image::{
     ClusterImage, HttpSource, Image, ImageFormat, ImageRequirements, ImageSource, ImageSpec,

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.class"),
     printcolumn(name = "CIDR", type_ = "string", json_path = ".spec.subnets[*].cidr"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Segment", type_ = "integer", json_path = ".status.segment.id", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1)
 )]
@@ -38,7 +39,7 @@ pub struct NetworkSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["cidr".to_string()]))]
     pub subnets: Vec<Subnet>,
     /// Whether every node with a port of this network is its gateway outwards (address translation
-    /// included); true where absent. False: a plain segment with no way out.
+    /// included); true where absent. False: a plain segment; whatever router is in it leads out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routed: Option<bool>,
     /// Whether guests are told their addresses by DHCP; true where absent.
@@ -75,7 +76,8 @@ pub struct Subnet {
     #[x_kube(validation = Rule::new("!isCIDR(self) || (cidr(self).prefixLength() >= 8 && cidr(self).prefixLength() <= 29)").message("cidr has a prefix length between 8 and 29"))]
     #[x_kube(validation = Rule::new("!isCIDR(self) || !['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '224.0.0.0/3'].exists(c, cidr(c).containsCIDR(self))").message("cidr is loopback, link-local, multicast or reserved"))]
     pub cidr: String,
-    /// The gateway's address; the first address of the subnet where absent. Immutable.
+    /// The gateway's address; the first address of the subnet where absent. With `routed: false` it
+    /// is a router's of somebody else, which guests are told of where it is named. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 15))]
     #[x_kube(validation = Rule::new("isIP(self)").message("gateway is not an IP address"))]
@@ -135,6 +137,12 @@ pub struct SegmentStatus {
     /// How it is realised.
     #[serde(rename = "type")]
     pub type_: SegmentType,
+    /// The VLAN's id, for `vlan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+    /// The physical network that it is in, for `flat` and `vlan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical_network: Option<String>,
     /// Largest packet, in bytes.
     pub mtu: u32,
 }

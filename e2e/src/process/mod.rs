@@ -14,4 +14,4 @@ pub use command::{Output, run, run_for};
 pub use identity::ProcessId;
 pub use launch::Launch;
 pub use namespaces::Namespaces;
-pub use service::Service;
+pub use service::{Frozen, Service};

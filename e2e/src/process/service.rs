@@ -37,6 +37,27 @@ struct Running {
     process: ProcessId,
 }
 
+impl Running {
+    fn continue_wrapper(&self) -> Result<()> {
+        let wrapper = i32::try_from(self.wrapper.id()).ok();
+        let wrapper = wrapper.and_then(ProcessId::of);
+        wrapper.map_or(Ok(()), |wrapper| wrapper.signal(Signal::SIGCONT))
+    }
+}
+
+/// A service that is stopped where it is; goes on when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, it lets the service go on"]
+pub struct Frozen<'a>(&'a Service);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.thaw() {
+            tracing::warn!(service = self.0.name, %error, "stays frozen");
+        }
+    }
+}
+
 impl Service {
     /// A service that is not started yet.
     #[must_use]
@@ -118,6 +139,25 @@ impl Service {
             .map_or(Ok(()), |process| process.signal(signal))
     }
 
+    /// Stops it where it is (SIGSTOP), until the answer is dropped: with the test that fails, too.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn freeze(&self) -> Result<Frozen<'_>> {
+        self.signal(Signal::SIGSTOP)?;
+        Ok(Frozen(self))
+    }
+
+    /// Lets a stopped program go on, and nsenter, which stops itself when the program is stopped.
+    fn thaw(&self) -> Result<()> {
+        let state = self.state.lock();
+        let Some(running) = state.running.as_ref() else {
+            return Ok(());
+        };
+        running.process.signal(Signal::SIGCONT)?;
+        running.continue_wrapper()
+    }
+
     /// Kills it (SIGKILL) and waits until it is gone. What it started itself stays.
     ///
     /// # Errors
@@ -180,12 +220,8 @@ impl Service {
         let Some(mut running) = state.running.take() else {
             return;
         };
-        // nsenter stops itself when the program is stopped (SIGSTOP), and would never see its end.
-        if let Some(wrapper) = i32::try_from(running.wrapper.id())
-            .ok()
-            .and_then(ProcessId::of)
-            && let Err(error) = wrapper.signal(Signal::SIGCONT)
-        {
+        // One that is stopped would never see the program's end.
+        if let Err(error) = running.continue_wrapper() {
             tracing::warn!(service = self.name, %error, "cannot continue nsenter");
         }
         if let Err(error) = running.wrapper.wait() {

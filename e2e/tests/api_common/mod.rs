@@ -137,7 +137,16 @@ pub fn good(kind: &str) -> Value {
             "kilonova.dev",
             json!({"vcpus": 1, "memory": "256Mi", "disk": "1Gi"}),
         ),
-        "NetworkClass" => ("kilonova.dev", json!({"type": "local", "mtu": 1500})),
+        "NetworkClass" => (
+            "kilonova.dev",
+            json!({
+                "type": "vlan", "physicalNetwork": "physnet1", "ids": ["100-199", "250"], "mtu": 1500,
+                "allowedNamespaces": {
+                    "matchLabels": {"tier": "gold"},
+                    "matchExpressions": [{"key": "team", "operator": "In", "values": ["infra"]}],
+                },
+            }),
+        ),
         "Image" | "ClusterImage" => ("kilonova.dev", image()),
         "Hypervisor" => (
             "kilonova.dev",

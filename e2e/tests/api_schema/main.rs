@@ -61,6 +61,7 @@ const KINDS: [&str; 10] = [
 fn creations() -> Vec<Case> {
     [
         offering::operators(),
+        networks::classes(),
         offering::images(),
         offering::key_pairs(),
         networks::networks(),
@@ -159,6 +160,14 @@ async fn what_is_immutable_stays() {
     client
         .patch(
             &format!("{}/immutable", collection("Instance", "default")),
+            &mutable,
+        )
+        .await
+        .unwrap();
+    let mutable = json!({"spec": {"ids": ["100-299"], "allowedNamespaces": null}});
+    client
+        .patch(
+            &format!("{}/immutable", collection("NetworkClass", "default")),
             &mutable,
         )
         .await

@@ -1,4 +1,4 @@
-//! Networks: what is wrong within one.
+//! Networks and their classes: what is wrong within one.
 
 use serde_json::{Value, json};
 
@@ -7,6 +7,68 @@ use crate::{
     api_common::{change, subnet},
     case, long_name, spec,
 };
+
+/// Classes of networks.
+pub fn classes() -> Vec<Case> {
+    let wrong = |change: Value, says| spec("NetworkClass", change, says);
+    let uplink =
+        "physicalNetwork belongs to the types flat and vlan, which need one; local has none";
+    let ids = "ids belong to the type vlan, which needs some; flat and local have none";
+    let id =
+        "ids has something that is no VLAN id from 1 to 4094 and no range of them such as 100-199";
+    let name = "physicalNetwork has lower-case letters, digits and dashes, not at its ends";
+    let values = "In and NotIn need values; Exists and DoesNotExist take none";
+    let selector = |operator: &str, values: Value| {
+        let requirement = json!({"key": "tier", "operator": operator, "values": values});
+        json!({"allowedNamespaces": {"matchExpressions": [requirement]}})
+    };
+    vec![
+        case(
+            "NetworkClass",
+            long_name(),
+            "a NetworkClass's name has at most 63 characters",
+        ),
+        wrong(
+            json!({"type": "token-ring"}),
+            "spec.type: Unsupported value: \"token-ring\"",
+        ),
+        wrong(
+            json!({"mtu": 100}),
+            "spec.mtu in body should be greater than or equal to 576",
+        ),
+        wrong(
+            json!({"mtu": 9217}),
+            "spec.mtu in body should be less than or equal to 9216",
+        ),
+        wrong(json!({"physicalNetwork": null}), uplink),
+        wrong(
+            json!({"type": "flat", "ids": null, "physicalNetwork": null}),
+            uplink,
+        ),
+        wrong(json!({"type": "local", "ids": null}), uplink),
+        wrong(json!({"physicalNetwork": "Physnet1"}), name),
+        wrong(json!({"physicalNetwork": "physnet1="}), name),
+        wrong(json!({"ids": null}), ids),
+        wrong(json!({"type": "flat"}), ids),
+        wrong(json!({"type": "local", "physicalNetwork": null}), ids),
+        wrong(
+            json!({"ids": []}),
+            "spec.ids in body should have at least 1 items",
+        ),
+        wrong(json!({"ids": ["0"]}), id),
+        wrong(json!({"ids": ["4095"]}), id),
+        wrong(json!({"ids": ["100-4095"]}), id),
+        wrong(json!({"ids": ["1-2-3"]}), id),
+        wrong(json!({"ids": ["100", "all"]}), id),
+        wrong(
+            json!({"ids": ["199-100"]}),
+            "a range of ids ends before it begins",
+        ),
+        wrong(selector("In", json!([])), values),
+        wrong(selector("NotIn", json!([])), values),
+        wrong(selector("Exists", json!(["gold"])), values),
+    ]
+}
 
 /// A change of the spec.
 fn wrong(change: Value, says: &'static str) -> Case {

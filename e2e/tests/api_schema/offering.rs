@@ -47,21 +47,6 @@ pub fn operators() -> Vec<Case> {
         ),
         spec("Flavor", json!({"disk": 0}), DISK),
         spec("Flavor", json!({"disk": "1025Ti"}), DISK),
-        case(
-            "NetworkClass",
-            long_name(),
-            "a NetworkClass's name has at most 63 characters",
-        ),
-        spec(
-            "NetworkClass",
-            json!({"type": "token-ring"}),
-            "spec.type: Unsupported value: \"token-ring\"",
-        ),
-        spec(
-            "NetworkClass",
-            json!({"mtu": 100}),
-            "spec.mtu in body should be greater than or equal to 576",
-        ),
         case("Hypervisor", json!({"spec": null}), "spec: Required value"),
         spec("Hypervisor", json!({"overcommit": {"cpu": "0.0"}}), ratio),
         spec("Hypervisor", json!({"overcommit": {"cpu": "many"}}), ratio),

@@ -17,6 +17,7 @@ pub fn updates() -> Vec<Case> {
     let user_data = "userData is immutable: the guest was given it at its first boot";
     let key_pairs = "keyPairs are immutable: the guest was given them at its first boot";
     let hostname = "hostname is immutable: the guest was given it at its first boot";
+    let class = "type, physicalNetwork and mtu are immutable: make another NetworkClass";
     let mut free_gateway = subnet();
     change(&mut free_gateway, &json!({"gateway": null}));
     vec![
@@ -25,11 +26,14 @@ pub fn updates() -> Vec<Case> {
             json!({"vcpus": 2}),
             "a Flavor's sizes are immutable: make another Flavor",
         ),
+        spec("NetworkClass", json!({"mtu": 9000}), class),
+        spec("NetworkClass", json!({"mtu": null}), class),
         spec(
             "NetworkClass",
-            json!({"mtu": 9000}),
-            "a NetworkClass is immutable: make another one",
+            json!({"physicalNetwork": "physnet2"}),
+            class,
         ),
+        spec("NetworkClass", json!({"type": "flat", "ids": null}), class),
         spec("Image", json!({"format": "raw"}), image),
         spec("Image", json!({"requirements": null}), image),
         spec("ClusterImage", json!({"format": "raw"}), image),
@@ -99,7 +103,18 @@ pub fn accepted() -> Vec<(&'static str, Value)> {
             "Flavor",
             json!({"spec": {"vcpus": 512, "memory": "1.5Gi", "disk": 1_073_741_824}}),
         ),
-        ("NetworkClass", json!({"spec": {"mtu": null}})),
+        (
+            "NetworkClass",
+            json!({"spec": {"mtu": null, "ids": ["4094", "1-1"], "allowedNamespaces": {}}}),
+        ),
+        (
+            "NetworkClass",
+            json!({"spec": {"type": "flat", "ids": null, "allowedNamespaces": null}}),
+        ),
+        (
+            "NetworkClass",
+            json!({"spec": {"type": "local", "ids": null, "physicalNetwork": null}}),
+        ),
         (
             "Image",
             json!({"spec": {"source": {"http": {"url": "http://[fd00::1]:8080/a?b=c", "checksum": sha512}}, "requirements": null}}),

@@ -1,6 +1,6 @@
 //! What a Segment and a port should be: the objects' texts, parsed.
 
-use super::{Hostname, InvalidMac, InvalidName, LinkName, Mac, Netns};
+use super::{Hostname, InvalidMac, InvalidName, InvalidNic, LinkName, Mac, Netns, PhysicalNetwork};
 use ipnet::Ipv4Net;
 use kilonova_crds::node::{DomainSpec, SegmentNetwork, SegmentSpec, SegmentSubnet};
 use kilonova_crds::v1alpha1::SegmentType;
@@ -62,11 +62,16 @@ impl NetworkRef {
     }
 }
 
-/// What joins a Segment to the same Network on other nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Uplink {
-    /// Nothing: its neighbours are on this node only (`local`).
-    None,
+/// Largest id of a VLAN (IEEE 802.1Q).
+const VLAN_MAX: u32 = 4094;
+
+/// What joins a Segment to the same Network on other nodes: a part of a physical network's frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// The physical network.
+    pub physical_network: PhysicalNetwork,
+    /// The VLAN whose frames they are; none: those without a tag.
+    pub vlan: Option<u16>,
 }
 
 /// A route that guests are told of.
@@ -83,8 +88,8 @@ pub struct RouteDesired {
 pub struct SubnetDesired {
     /// Network address and prefix length.
     pub cidr: Ipv4Net,
-    /// The gateway's address, inside it.
-    pub gateway: Ipv4Addr,
+    /// The router that guests are told of, inside it: this node, where the Segment is routed.
+    pub gateway: Option<Ipv4Addr>,
     /// DNS servers that guests are told of.
     pub dns: Vec<Ipv4Addr>,
     /// Routes beside the default one that guests are told of.
@@ -92,11 +97,11 @@ pub struct SubnetDesired {
 }
 
 impl SubnetDesired {
-    /// The gateway's address with the subnet's prefix length, as it stands on the bridge.
+    /// The gateway's address with the subnet's prefix length, as it stands on the bridge of a
+    /// routed Segment.
     #[must_use]
-    pub fn gateway_net(&self) -> Ipv4Net {
-        // The prefix length comes from an `Ipv4Net`, so it is at most 32.
-        Ipv4Net::new(self.gateway, self.cidr.prefix_len()).unwrap_or(self.cidr)
+    pub fn gateway_net(&self) -> Option<Ipv4Net> {
+        Ipv4Net::new(self.gateway?, self.cidr.prefix_len()).ok()
     }
 }
 
@@ -107,8 +112,8 @@ pub struct SegmentDesired {
     pub network: NetworkRef,
     /// Its netns, derived from the Network's uid.
     pub netns: Netns,
-    /// What joins it to other nodes.
-    pub uplink: Uplink,
+    /// What joins it to other nodes; none: its neighbours are on this node only (`local`).
+    pub uplink: Option<Uplink>,
     /// Largest packet, in bytes, 576 to 9216.
     pub mtu: u32,
     /// Whether the node is its gateway outwards.
@@ -139,6 +144,18 @@ pub enum InvalidSegment {
     /// An address is no IPv4 address.
     #[error("{0:?} is no IPv4 address")]
     Address(String),
+    /// Its physical network is none.
+    #[error("physicalNetwork")]
+    PhysicalNetwork(#[source] InvalidNic),
+    /// It is in no physical network, and its type needs one.
+    #[error("a segment of this type is in a physical network, and none is named")]
+    NoPhysicalNetwork,
+    /// Its VLAN is none.
+    #[error("{0:?} is no VLAN id from 1 to {VLAN_MAX}")]
+    Vlan(Option<u32>),
+    /// It is routed, and a subnet has no gateway.
+    #[error("the subnet {0} has no gateway")]
+    NoGateway(Ipv4Net),
     /// A gateway is outside its subnet.
     #[error("the gateway {0} is not in {1}")]
     Gateway(Ipv4Addr, Ipv4Net),
@@ -197,13 +214,14 @@ impl SegmentDesired {
         if !(MTU_MIN..=MTU_MAX).contains(&spec.mtu) {
             return Err(InvalidSegment::Mtu(spec.mtu));
         }
-        let uplink = match spec.type_ {
-            SegmentType::Local => Uplink::None,
-        };
+        let subnets: Vec<_> = spec.subnets.iter().map(subnet).collect::<Result<_, _>>()?;
+        if let Some(bare) = subnets.iter().find(|s| spec.routed && s.gateway.is_none()) {
+            return Err(InvalidSegment::NoGateway(bare.cidr));
+        }
         Ok(Self {
             network: NetworkRef::from_spec(&spec.network)?,
             netns: Netns::of_network(&spec.network.uid),
-            uplink,
+            uplink: uplink(spec)?,
             mtu: spec.mtu,
             routed: spec.routed,
             dhcp: spec.dhcp,
@@ -211,15 +229,28 @@ impl SegmentDesired {
                 .gateway_mac
                 .parse()
                 .map_err(InvalidSegment::GatewayMac)?,
-            subnets: spec.subnets.iter().map(subnet).collect::<Result<_, _>>()?,
+            subnets,
         })
     }
+}
 
-    /// Whether the bridge bears the gateway's addresses: to route, or for DHCP to be served from.
-    #[must_use]
-    pub fn has_gateway(&self) -> bool {
-        self.routed || self.dhcp
-    }
+fn uplink(spec: &SegmentSpec) -> Result<Option<Uplink>, InvalidSegment> {
+    let vlan = match spec.type_ {
+        SegmentType::Local => return Ok(None),
+        SegmentType::Flat => None,
+        SegmentType::Vlan => {
+            let id = spec.id.filter(|id| (1..=VLAN_MAX).contains(id));
+            let id = id.and_then(|id| u16::try_from(id).ok());
+            Some(id.ok_or(InvalidSegment::Vlan(spec.id))?)
+        }
+    };
+    let name = spec.physical_network.as_ref();
+    let name = name.ok_or(InvalidSegment::NoPhysicalNetwork)?;
+    let physical_network = PhysicalNetwork::new(name).map_err(InvalidSegment::PhysicalNetwork)?;
+    Ok(Some(Uplink {
+        physical_network,
+        vlan,
+    }))
 }
 
 fn cidr(text: &str) -> Result<Ipv4Net, InvalidSegment> {
@@ -235,9 +266,9 @@ fn address(text: &str) -> Result<Ipv4Addr, InvalidSegment> {
 
 fn subnet(spec: &SegmentSubnet) -> Result<SubnetDesired, InvalidSegment> {
     let net = cidr(&spec.cidr)?;
-    let gateway = address(&spec.gateway)?;
-    if !net.contains(&gateway) {
-        return Err(InvalidSegment::Gateway(gateway, net));
+    let gateway = spec.gateway.as_ref().map(|g| address(g)).transpose()?;
+    if let Some(outside) = gateway.filter(|gateway| !net.contains(gateway)) {
+        return Err(InvalidSegment::Gateway(outside, net));
     }
     let routes = spec.routes.iter().map(|route| {
         Ok(RouteDesired {

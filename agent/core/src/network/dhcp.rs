@@ -92,6 +92,10 @@ pub fn configuration(segment: &SegmentDesired, files: &DhcpFiles) -> String {
 
 /// One subnet's range and options, under a tag of its own.
 fn options(text: &mut String, tag: &str, subnet: &SubnetDesired, is_routed: bool) {
+    if !is_routed {
+        // The server's own address is in no subnet: by this it knows that the subnet is here.
+        let _ = writeln!(text, "shared-network={BRIDGE},{}", subnet.cidr.network());
+    }
     let mut option = |name: &str, values: &[String]| {
         // An option without a value is one that is not sent: dnsmasq would put itself there.
         let mut line = format!("dhcp-option=tag:{tag},option:{name}");
@@ -102,7 +106,7 @@ fn options(text: &mut String, tag: &str, subnet: &SubnetDesired, is_routed: bool
         text.push_str(&line);
         text.push('\n');
     };
-    let gateway = is_routed.then(|| subnet.gateway.to_string());
+    let gateway = subnet.gateway.map(|gateway| gateway.to_string());
     let dns: Vec<_> = subnet.dns.iter().map(ToString::to_string).collect();
     option("router", gateway.as_slice());
     option("dns-server", &dns);
@@ -214,11 +218,15 @@ dhcp-range=set:s0,10.0.0.0,static,255.255.255.0,86400
     }
 
     #[test]
-    fn a_plain_segment_names_no_router() {
+    fn a_plain_segment_names_the_router_that_is_in_it() {
         let files = DhcpFiles::in_directory(Path::new("/run"));
         let mut plain = segment();
         plain.routed = false;
         plain.subnets[0].dns.clear();
+        let text = configuration(&plain, &files);
+        assert!(text.contains("\nshared-network=br0,10.0.0.0\n"));
+        assert!(text.contains("\ndhcp-option=tag:s0,option:router,10.0.0.1\n"));
+        plain.subnets[0].gateway = None;
         let text = configuration(&plain, &files);
         assert!(text.contains("\ndhcp-option=tag:s0,option:router\n"));
         assert!(text.contains("\ndhcp-option=tag:s0,option:dns-server\n"));

@@ -12,6 +12,7 @@ mod desired;
 pub mod dhcp;
 mod mac;
 mod names;
+mod nic;
 mod observed;
 pub mod plan;
 pub mod rules;
@@ -24,6 +25,9 @@ pub use desired::{
 pub use dhcp::DhcpFiles;
 pub use mac::{InvalidMac, Mac};
 pub use names::{Hostname, InvalidName, LinkName, Netns};
+pub use nic::{
+    InvalidNic, NicFault, NicMapping, NicObserved, PhysicalNetwork, PhysicalNetworks, is_everywhere,
+};
 pub use observed::{
     DhcpObserved, LinkKind, LinkObserved, NodeNetwork, NodeSide, PortObserved, RulesState,
     SegmentObserved,
@@ -36,6 +40,8 @@ use names::TRANSIT_PREFIX;
 pub const BRIDGE: &str = "br0";
 /// The link that leads out of a Segment, in its netns.
 pub const OUTWARD: &str = "out0";
+/// The port of the bridge that leads to the Segment's other nodes, in its netns.
+pub const UPLINK: &str = "up0";
 
 #[cfg(test)]
 mod tests;

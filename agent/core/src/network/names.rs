@@ -1,5 +1,6 @@
 //! Names that can stand in a rule set, a configuration file or a path as they are.
 
+use super::UPLINK;
 use kilonova_crds::names;
 use std::fmt;
 
@@ -50,6 +51,12 @@ impl LinkName {
     #[must_use]
     pub fn transit(netns: &Netns) -> Self {
         Self(format!("{TRANSIT_PREFIX}{}", netns.digits()))
+    }
+
+    /// The port of a bridge that leads to other nodes.
+    #[must_use]
+    pub fn uplink() -> Self {
+        Self(UPLINK.to_owned())
     }
 
     /// A link's name.

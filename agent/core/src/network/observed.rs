@@ -1,7 +1,7 @@
 //! What a node's network is, as the agent's driver reads it from the kernel.
 
 use super::rules::ForwardChain;
-use super::{LinkName, Mac, Netns, NetworkRef};
+use super::{LinkName, Mac, Netns, NetworkRef, NicFault, NicObserved};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -26,6 +26,8 @@ pub struct NodeSide {
     pub rules: RulesState,
     /// The chains of others that drop what is forwarded, each with the handles of our rules in it.
     pub dropping: Vec<(ForwardChain, Vec<u64>)>,
+    /// The NIC in the Segment's physical network; absent where the Segment is in none.
+    pub nic: Option<Result<NicObserved, NicFault>>,
 }
 
 /// One Segment as it is.
@@ -56,6 +58,10 @@ pub enum LinkKind {
     Veth,
     /// A tap or tun.
     Tun,
+    /// The frames of one VLAN of another link.
+    Vlan(u16),
+    /// What another link does not keep for itself.
+    Macvlan,
     /// Any other.
     Other,
 }
@@ -75,6 +81,8 @@ pub struct LinkObserved {
     pub up: bool,
     /// The index of its bridge.
     pub master: Option<u32>,
+    /// The index of the link that it is made on, in that one's netns.
+    pub lower: Option<u32>,
     /// What its alias says.
     pub alias: String,
     /// Its IPv4 addresses, with their prefix lengths.

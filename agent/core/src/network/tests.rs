@@ -22,13 +22,15 @@ pub fn segment_spec() -> SegmentSpec {
             uid: NETWORK_UID.to_owned(),
         },
         type_: SegmentType::Local,
+        id: None,
+        physical_network: None,
         mtu: 1450,
         routed: true,
         dhcp: true,
         gateway_mac: "fa:16:3e:00:00:01".to_owned(),
         subnets: vec![SegmentSubnet {
             cidr: "10.0.0.0/24".to_owned(),
-            gateway: "10.0.0.1".to_owned(),
+            gateway: Some("10.0.0.1".to_owned()),
             dns: vec!["192.0.2.53".to_owned()],
             routes: vec![Route {
                 destination: "192.168.0.0/16".to_owned(),
@@ -40,6 +42,14 @@ pub fn segment_spec() -> SegmentSpec {
 
 pub fn segment() -> SegmentDesired {
     SegmentDesired::from_spec(&segment_spec()).unwrap()
+}
+
+/// A VLAN of the physical network `physnet1`.
+pub fn vlan(id: u16) -> Uplink {
+    Uplink {
+        physical_network: PhysicalNetwork::new("physnet1").unwrap(),
+        vlan: Some(id),
+    }
 }
 
 pub fn domain_spec() -> DomainSpec {
@@ -107,8 +117,37 @@ fn an_alias_reads_back() {
 }
 
 #[test]
+fn an_uplink_is_what_its_type_needs() {
+    let of = |type_, id: Option<u32>, physical_network: Option<&str>| {
+        let mut spec = segment_spec();
+        (spec.type_, spec.id) = (type_, id);
+        spec.physical_network = physical_network.map(str::to_owned);
+        SegmentDesired::from_spec(&spec).map(|segment| segment.uplink)
+    };
+    let (flat, with_id) = (SegmentType::Flat, SegmentType::Vlan);
+    assert_eq!(
+        of(with_id, Some(104), Some("physnet1")),
+        Ok(Some(vlan(104)))
+    );
+    let untagged = of(flat, None, Some("physnet1")).unwrap().unwrap();
+    assert_eq!(untagged.vlan, None);
+    assert_eq!(of(SegmentType::Local, None, None), Ok(None));
+    for (type_, id, name) in [
+        (with_id, None, Some("physnet1")),
+        (with_id, Some(0), Some("physnet1")),
+        (with_id, Some(4095), Some("physnet1")),
+        (with_id, Some(65_640), Some("physnet1")),
+        (with_id, Some(104), None),
+        (flat, None, None),
+        (flat, None, Some("eth1; drop")),
+    ] {
+        assert!(of(type_, id, name).is_err(), "{id:?} {name:?}");
+    }
+}
+
+#[test]
 fn hostile_segments_are_refused() {
-    let hostile: [fn(&mut SegmentSpec); 10] = [
+    let hostile: [fn(&mut SegmentSpec); 11] = [
         |s| s.gateway_mac = "fa:16:3e:00:00:01 accept".to_owned(),
         |s| s.mtu = 68,
         |s| s.mtu = 65_536,
@@ -116,7 +155,8 @@ fn hostile_segments_are_refused() {
         |s| s.network.uid = "a".repeat(64),
         |s| s.network.namespace = "a b".to_owned(),
         |s| s.subnets[0].cidr = "10.0.0.0/24 }".to_owned(),
-        |s| s.subnets[0].gateway = "10.0.1.1".to_owned(),
+        |s| s.subnets[0].gateway = Some("10.0.1.1".to_owned()),
+        |s| s.subnets[0].gateway = None,
         |s| s.subnets[0].dns.push("10.0.0.1,8.8.8.8".to_owned()),
         |s| s.subnets[0].routes[0].destination = "0/0".to_owned(),
     ];

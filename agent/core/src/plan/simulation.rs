@@ -86,6 +86,8 @@ pub fn segments() -> BTreeMap<String, SegmentSpec> {
             uid: uid.into(),
         },
         type_: SegmentType::Local,
+        id: None,
+        physical_network: None,
         mtu: 1500,
         routed: true,
         dhcp: true,

@@ -12,7 +12,9 @@
 pub mod frames;
 pub mod guest;
 
-use kilonova_agent_core::network::{Hostname, LinkName, Netns, PortDesired, SegmentDesired};
+use kilonova_agent_core::network::{
+    Hostname, LinkName, Netns, PhysicalNetworks, PortDesired, SegmentDesired,
+};
 use kilonova_agent_network::{Network, NetworkOptions};
 use kilonova_crds::names::short_hash;
 use kilonova_crds::node::{SegmentNetwork, SegmentSpec, SegmentSubnet};
@@ -134,6 +136,11 @@ pub fn network() -> Network {
             "10.96.0.0/12".parse().unwrap(),
         ],
         allowed: vec![format!("{ALLOWED}/32").parse().unwrap()],
+        physical_networks: PhysicalNetworks::new(&[
+            "physnet1=nic1".parse().unwrap(),
+            "management=eth0".parse().unwrap(),
+        ])
+        .unwrap(),
     })
     .unwrap()
 }
@@ -147,13 +154,15 @@ pub fn segment_spec(n: u8) -> SegmentSpec {
             uid: format!("{n:08x}-9d1e-4b57-8a53-0d8e35bfb0c1"),
         },
         type_: SegmentType::Local,
+        id: None,
+        physical_network: None,
         mtu: 1450,
         routed: true,
         dhcp: true,
         gateway_mac: format!("fa:16:3e:ff:00:{n:02x}"),
         subnets: vec![SegmentSubnet {
             cidr: "10.0.0.0/24".to_owned(),
-            gateway: "10.0.0.1".to_owned(),
+            gateway: Some("10.0.0.1".to_owned()),
             dns: vec!["192.0.2.53".to_owned()],
             routes: Vec::new(),
         }],

@@ -7,9 +7,10 @@ use crate::binding::{Binding, Inputs};
 use crate::key::{ObjectKey, uid};
 use crate::ledger::Source;
 use crate::macs::{Mac, gateway_mac};
-use crate::placement::Request;
+use crate::placement::{Request, Uplink};
 use crate::resolve::{Resolved, WantedInterface, resolve};
 use crate::resources::Resources;
+use crate::segments::SegmentKey;
 use crate::wait::{Wait, WaitKey};
 use kilonova_crds::v1alpha1::{BoundAddress, BoundInterface, Instance};
 use std::net::IpAddr;
@@ -112,7 +113,7 @@ impl Cluster {
         let address = |c: &Chosen| BoundAddress {
             ip: c.ip.to_string(),
             prefix_length: c.prefix_length,
-            gateway: network.routed().then(|| c.gateway.to_string()),
+            gateway: network.tells(c.gateway).then(|| c.gateway.to_string()),
         };
         let bound = BoundInterface {
             name: interface.spec.name.clone(),
@@ -126,6 +127,7 @@ impl Cluster {
             network: arc(network.uid),
             mac: Some(mac),
             ips: chosen.iter().map(|c| c.ip).collect(),
+            segment: SegmentKey::of_bound(&network.segment),
         };
         Ok((bound, port))
     }
@@ -208,7 +210,9 @@ impl Cluster {
                 return Some(fault);
             }
         }
-        let request = Request::new(instance, named.resources, None);
+        let mut request = Request::new(instance, named.resources, None);
+        let interfaces = instance.status.iter().flat_map(|s| &s.interfaces);
+        request.constraints.uplinks = Uplink::of(interfaces.map(|i| &i.segment));
         let own: Resources = self.world.ledger.claim(&node, owner).unwrap_or_default();
         let filter = self.world.hosts.check(&request, &node, own)?;
         Some(BindingFault::Node { node, filter })

@@ -19,11 +19,12 @@ use crate::key::{ObjectKey, uid};
 use crate::ledger::Source;
 use crate::placement::{Filter, Weights};
 use crate::resources::Resources;
+use crate::segments::{NoSegment, SegmentKey};
 use crate::wait::WaitKey;
 use k8s_openapi::api::core::v1::Node;
 use kilonova_crds::names::ADOPT_ANNOTATION;
-use kilonova_crds::node::{Disposition, Domain, Outcome};
-use kilonova_crds::v1alpha1::{Hypervisor, Instance, Network, Orphan};
+use kilonova_crds::node::{Disposition, Domain, Outcome, SegmentSpec};
+use kilonova_crds::v1alpha1::{Hypervisor, Instance, Network, NetworkClass, Orphan, SegmentStatus};
 use record::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -169,8 +170,47 @@ impl Cluster {
     }
 
     /// The Network is gone. What is still held of it stays held.
-    pub fn forget_network(&mut self, uid: &str) {
+    pub fn forget_network(&mut self, uid: &str) -> Vec<WaitKey> {
         self.world.addresses.forget_network(uid);
+        if self.world.segments.forget_network(uid) {
+            self.world.touch(WaitKey::Segments);
+        }
+        self.world.take_touched()
+    }
+
+    /// A Segment on a node as it was observed before, and as it is now; `None`: not there.
+    pub fn observe_segment(
+        &mut self,
+        before: Option<&SegmentSpec>,
+        now: Option<&SegmentSpec>,
+    ) -> Vec<WaitKey> {
+        let held = |segment: &SegmentSpec| {
+            Some((SegmentKey::of_spec(segment)?, arc(&segment.network.uid)))
+        };
+        // First hold, then release: what is named before and after is never free between.
+        if let Some((key, uid)) = now.and_then(held) {
+            self.world.segments.hold(&key, &uid);
+        }
+        if let Some((key, uid)) = before.and_then(held)
+            && self.world.segments.release(&key, &uid)
+        {
+            self.world.touch(WaitKey::Segments);
+        }
+        self.world.take_touched()
+    }
+
+    /// The segment of a Network: the one that it has, else one that its class has free. It is
+    /// assumed from then on: to be written into the Network's status.
+    ///
+    /// # Errors
+    /// Why it gets none.
+    pub fn assign_segment(
+        &mut self,
+        network: &Network,
+        class: Option<&NetworkClass>,
+        namespace_labels: &BTreeMap<String, String>,
+    ) -> Result<SegmentStatus, NoSegment> {
+        self.world.segments.assign(network, class, namespace_labels)
     }
 
     /// An Instance as it is now: its binding and labels. An assumed binding ends when the same one

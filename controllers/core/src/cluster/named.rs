@@ -5,9 +5,10 @@ use crate::binding::Binding;
 use crate::key::has_finalizer;
 use crate::macs::Mac;
 use crate::resources::Resources;
+use crate::segments::SegmentKey;
 use kilonova_crds::names::INSTANCE_FINALIZER;
 use kilonova_crds::node::{Disposition, Domain, Outcome};
-use kilonova_crds::v1alpha1::{BoundInterface, Instance, Orphan};
+use kilonova_crds::v1alpha1::{BoundInterface, BoundSegment, Instance, Orphan};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -24,19 +25,29 @@ pub struct NamedPort {
     pub network: Arc<str>,
     pub mac: Option<Mac>,
     pub ips: Vec<IpAddr>,
+    pub segment: Option<SegmentKey>,
 }
 
 /// What is no MAC or no address holds none.
-fn port<'a>(network: &str, mac: &str, ips: impl Iterator<Item = &'a String>) -> NamedPort {
+fn port<'a>(
+    network: &str,
+    mac: &str,
+    ips: impl Iterator<Item = &'a String>,
+    segment: Option<&BoundSegment>,
+) -> NamedPort {
     NamedPort {
         network: arc(network),
         mac: mac.parse().ok(),
         ips: ips.filter_map(|ip| ip.parse().ok()).collect(),
+        segment: segment.and_then(SegmentKey::of_bound),
     }
 }
 
 fn of_interfaces(interfaces: &[BoundInterface]) -> Vec<NamedPort> {
-    let of = |i: &BoundInterface| port(&i.network_uid, &i.mac, i.ips.iter().map(|a| &a.ip));
+    let of = |i: &BoundInterface| {
+        let ips = i.ips.iter().map(|a| &a.ip);
+        port(&i.network_uid, &i.mac, ips, Some(&i.segment))
+    };
     interfaces.iter().map(of).collect()
 }
 
@@ -72,7 +83,8 @@ pub fn by_domain(domain: &Domain) -> Option<Named> {
             disk: crate::resources::bytes(&spec.disk),
         },
         ports: ports
-            .map(|p| port(&p.segment, &p.mac, p.ips.iter().map(|a| &a.ip)))
+            // The Segment beside it says which one it is in.
+            .map(|p| port(&p.segment, &p.mac, p.ips.iter().map(|a| &a.ip), None))
             .collect(),
     };
     match (spec.disposition, current_outcome(domain)) {
@@ -102,7 +114,7 @@ pub fn by_orphan(orphan: &Orphan) -> Named {
     Named {
         resources: Resources::from(&orphan.claim),
         ports: ports
-            .map(|p| port(&p.network_uid, &p.mac, p.ips.iter()))
+            .map(|p| port(&p.network_uid, &p.mac, p.ips.iter(), p.segment.as_ref()))
             .collect(),
     }
 }

@@ -7,6 +7,7 @@ use crate::key::{ObjectKey, uid};
 use crate::ledger::{Ledger, Source};
 use crate::macs::Macs;
 use crate::placement::{Hosts, anti_affinity};
+use crate::segments::{SegmentKey, Segments};
 use crate::wait::WaitKey;
 use kilonova_crds::v1alpha1::{Instance, Network};
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub struct World {
     pub ledger: Ledger,
     pub addresses: Addresses,
     pub macs: Macs,
+    pub segments: Segments,
     records: HashMap<Arc<str>, Record>,
     touched: Touched,
 }
@@ -76,6 +78,11 @@ impl World {
 
     pub fn set_network(&mut self, network: &Network) {
         let uid = arc(uid(&network.metadata));
+        let segment = network.status.as_ref().and_then(|s| s.segment.as_ref());
+        let segment = segment.and_then(SegmentKey::of_status);
+        if self.segments.set_network(&uid, segment) {
+            self.touch(WaitKey::Segments);
+        }
         let set = self.addresses.set_network(&uid, &network.spec.subnets);
         if set.unwrap_or(false) {
             self.touch(WaitKey::Addresses(uid.to_string()));
@@ -178,6 +185,9 @@ impl World {
             if let Some(mac) = port.mac {
                 self.macs.hold(&port.network, mac, owner);
             }
+            if let Some(segment) = &port.segment {
+                self.segments.hold(segment, &port.network);
+            }
         }
     }
 
@@ -192,6 +202,10 @@ impl World {
             }
             if freed {
                 self.touch(WaitKey::Addresses(port.network.to_string()));
+            }
+            let segment = port.segment.as_ref();
+            if segment.is_some_and(|s| self.segments.release(s, &port.network)) {
+                self.touch(WaitKey::Segments);
             }
         }
     }

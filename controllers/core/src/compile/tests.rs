@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{bound, domain_of, instance, network, parse};
+use kilonova_crds::v1alpha1::SegmentType;
 use serde_json::json;
 
 #[test]
@@ -83,14 +84,29 @@ fn a_segment_has_its_defaults_filled_in() {
     assert_eq!(segment, want);
 
     blue.spec.routed = Some(false);
-    assert!(segment_spec(&blue).unwrap().subnets[0].dns.is_empty());
+    let subnet = segment_spec(&blue).unwrap().subnets.remove(0);
+    assert!(subnet.dns.is_empty() && subnet.gateway.is_none());
     blue.spec.subnets[0].dns = Some(vec!["10.0.0.9".into()]);
     blue.spec.subnets[0].gateway = Some("10.0.0.254".into());
     let subnet = segment_spec(&blue).unwrap().subnets.remove(0);
     assert_eq!(
         (subnet.dns, subnet.gateway),
-        (vec!["10.0.0.9".to_owned()], "10.0.0.254".to_owned())
+        (vec!["10.0.0.9".to_owned()], Some("10.0.0.254".to_owned()))
     );
+
+    let status = blue.status.as_mut().unwrap();
+    status.segment = Some(parse(json!({
+        "type": "vlan", "id": 104, "physicalNetwork": "physnet1", "mtu": 9000,
+    })));
+    let SegmentSpec {
+        type_,
+        id,
+        physical_network,
+        mtu,
+        ..
+    } = segment_spec(&blue).unwrap();
+    assert_eq!((type_, id, mtu), (SegmentType::Vlan, Some(104), 9000));
+    assert_eq!(physical_network.as_deref(), Some("physnet1"));
 
     blue.spec.subnets[0].cidr = "nonsense".into();
     assert_eq!(segment_spec(&blue), None);

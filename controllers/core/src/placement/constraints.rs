@@ -2,7 +2,7 @@
 
 use super::filter::Filter;
 use super::matching::{contains, node_selected, node_term, tolerated};
-use super::request::Constraints;
+use super::request::{Constraints, Uplink};
 use super::weights::{Figures, figures};
 use crate::host_state::{HostState, MAX_ORPHANS, TaintEffect};
 
@@ -69,7 +69,6 @@ impl Class {
 fn first_failure(host: &HostState, wanted: &Constraints) -> Option<Filter> {
     let bears = |effect| effect == TaintEffect::PreferNoSchedule;
     let mut taints = host.taints.iter().filter(|t| !bears(t.effect));
-    let has_network = |n| host.physical_networks.contains(n);
     if !host.ready {
         Some(Filter::Ready)
     } else if host.cordoned {
@@ -87,10 +86,17 @@ fn first_failure(host: &HostState, wanted: &Constraints) -> Option<Filter> {
         .is_none_or(|t| host.virtualization_types.contains(&t))
     {
         Some(Filter::VirtualizationType)
-    } else if !wanted.physical_networks.iter().all(has_network) {
-        Some(Filter::PhysicalNetwork)
     } else {
-        None
+        wanted.uplinks.iter().find_map(|uplink| lacks(host, uplink))
+    }
+}
+
+/// What the host's NIC in a physical network fails.
+fn lacks(host: &HostState, uplink: &Uplink) -> Option<Filter> {
+    match host.physical_networks.get(&uplink.physical_network) {
+        None => Some(Filter::PhysicalNetwork),
+        Some(mtu) if *mtu < uplink.mtu => Some(Filter::Mtu),
+        Some(_) => None,
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Filter {
     VirtualizationType,
     /// It has a NIC in the physical networks.
     PhysicalNetwork,
+    /// Those NICs carry packets as large as the segments do.
+    Mtu,
     /// Required instance affinity.
     InstanceAffinity,
     /// Required instance anti-affinity, either's.
@@ -38,7 +40,7 @@ pub enum Filter {
 
 impl Filter {
     /// All, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ready,
         Self::Cordoned,
         Self::Orphans,
@@ -48,6 +50,7 @@ impl Filter {
         Self::Architecture,
         Self::VirtualizationType,
         Self::PhysicalNetwork,
+        Self::Mtu,
         Self::InstanceAffinity,
         Self::InstanceAntiAffinity,
         Self::Memory,
@@ -68,6 +71,7 @@ impl Filter {
             Self::Architecture => "other architecture",
             Self::VirtualizationType => "other virtualization type",
             Self::PhysicalNetwork => "physical network missing",
+            Self::Mtu => "MTU of the NIC too small",
             Self::InstanceAffinity => "instance affinity",
             Self::InstanceAntiAffinity => "instance anti-affinity",
             Self::Memory => "too little memory",

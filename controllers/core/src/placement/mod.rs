@@ -22,8 +22,9 @@ mod weights;
 
 pub use filter::{Filter, NoValidHost};
 pub use hosts::Hosts;
+pub(crate) use matching::selects;
 pub(crate) use request::anti_affinity;
-pub use request::{Constraints, Request, Term};
+pub use request::{Constraints, Request, Term, Uplink};
 pub use weights::Weights;
 
 /// Where an Instance goes.

@@ -6,7 +6,7 @@ use kilonova_crds::v1alpha1::affinity::{
     Affinity, InstanceAffinity, InstanceAffinityTerm, LabelSelector, NodeSelector, PreferredNode,
     Toleration,
 };
-use kilonova_crds::v1alpha1::{ImageRequirements, Instance, VirtualizationType};
+use kilonova_crds::v1alpha1::{BoundSegment, ImageRequirements, Instance, VirtualizationType};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What an Instance asks of a host, apart from room: the same for many Instances.
@@ -24,8 +24,36 @@ pub struct Constraints {
     pub architecture: Option<String>,
     /// The image's virtualization type.
     pub virtualization_type: Option<VirtualizationType>,
-    /// Physical networks that the host must have a NIC in.
-    pub physical_networks: Vec<String>,
+    /// Physical networks that the host must have a NIC in; each once, by name.
+    pub uplinks: Vec<Uplink>,
+}
+
+/// A physical network that a host must have a NIC in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its name.
+    pub physical_network: String,
+    /// Largest packet that the NIC must carry, in bytes.
+    pub mtu: u32,
+}
+
+impl Uplink {
+    /// What these segments need.
+    #[must_use]
+    pub fn of<'a>(segments: impl Iterator<Item = &'a BoundSegment>) -> Vec<Self> {
+        let mut needs: BTreeMap<&str, u32> = BTreeMap::new();
+        for segment in segments {
+            if let Some(name) = &segment.physical_network {
+                let mtu = needs.entry(name).or_default();
+                *mtu = segment.mtu.max(*mtu);
+            }
+        }
+        let uplink = |(name, mtu): (&str, u32)| Self {
+            physical_network: name.to_owned(),
+            mtu,
+        };
+        needs.into_iter().map(uplink).collect()
+    }
 }
 
 /// Certain instances of the namespace, and how near.
@@ -119,7 +147,7 @@ impl Request {
                 preferred: node_affinity.preferred,
                 architecture: requirements.and_then(|r| r.architecture.clone()),
                 virtualization_type: requirements.and_then(|r| r.virtualization_type),
-                physical_networks: Vec::new(),
+                uplinks: Vec::new(),
             },
             affinity: required(near),
             anti_affinity: required(apart),

@@ -105,7 +105,13 @@ fn each_filter_has_its_phrase() {
     with_kvm.constraints.virtualization_type =
         Some(kilonova_crds::v1alpha1::VirtualizationType::Kvm);
     let mut on_physnet = request(json!({}));
-    on_physnet.constraints.physical_networks = vec!["physnet1".into()];
+    on_physnet.constraints.uplinks = vec![Uplink {
+        physical_network: "physnet1".into(),
+        mtu: 1500,
+    }];
+    let narrow = |h: &mut HostState| {
+        h.physical_networks.insert("physnet1".into(), 1499);
+    };
     let mut refused = request(json!({}));
     refused.refused.insert("a".into());
     let amount = |vcpus, disk| Resources {
@@ -149,7 +155,8 @@ fn each_filter_has_its_phrase() {
         ),
         (plain(), on_arm, "other architecture"),
         (plain(), with_kvm, "other virtualization type"),
-        (plain(), on_physnet, "physical network missing"),
+        (plain(), on_physnet.clone(), "physical network missing"),
+        (change(&narrow), on_physnet, "MTU of the NIC too small"),
         (
             plain(),
             request(json!({"affinity": near("db", "zone")})),

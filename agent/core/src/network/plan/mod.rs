@@ -9,21 +9,27 @@ pub use step::{LinkDesired, Place, Step};
 
 use super::rules::{self, Reach};
 use super::{
-    BRIDGE, DhcpFiles, Exhausted, LinkKind, LinkName, LinkObserved, NodeSide, OUTWARD, RulesState,
-    SegmentDesired, SegmentObserved, SubnetDesired, Transit, dhcp,
+    BRIDGE, DhcpFiles, Exhausted, LinkKind, LinkName, LinkObserved, NicFault, NicObserved,
+    NodeSide, OUTWARD, RulesState, SegmentDesired, SegmentObserved, SubnetDesired, Transit, UPLINK,
+    dhcp,
 };
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 /// The switches of a Segment: no IPv6 of its own; bridged frames pass no hook but the bridge's; the
-/// gateway answers ARP only for what is on the bridge, and tells guests of no shorter way.
-const SWITCHES: [(&str, &str); 8] = [
+/// gateway answers ARP only for what is on the bridge, and tells guests of no shorter way; a guest
+/// that renews its address is heard where there is no route back to it (what it may send as is
+/// decided at its port).
+const SWITCHES: [(&str, &str); 10] = [
     ("ipv6/conf/all/disable_ipv6", "1"),
     ("ipv6/conf/default/disable_ipv6", "1"),
     ("bridge/bridge-nf-call-iptables", "0"),
     ("bridge/bridge-nf-call-ip6tables", "0"),
     ("bridge/bridge-nf-call-arptables", "0"),
     ("ipv4/conf/all/arp_ignore", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
     ("ipv4/conf/all/send_redirects", "0"),
     ("ipv4/conf/default/send_redirects", "0"),
 ];
@@ -36,17 +42,49 @@ pub fn switches() -> impl Iterator<Item = &'static str> {
     SWITCHES.iter().map(|(key, _)| *key).chain([FORWARDING])
 }
 
-/// The steps that make a Segment what it should be, in their order.
-///
-/// # Errors
-/// When no transit address is left on this node.
+/// Where DHCP is served from in a Segment that the node is no gateway of: link-local (RFC 3927),
+/// so that no guest and no router can have it, and known to guests as a cloud's own.
+const SERVER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 169, 254), 32);
+
+/// What is to be done for a Segment, and what stands against the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps, in their order.
+    pub steps: Vec<Step>,
+    /// Why it will not be all that it should be, whatever the steps do.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why a Segment cannot be what it should be on this node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// No transit address is left.
+    #[error(transparent)]
+    Transit(#[from] Exhausted),
+    /// There is no NIC for it.
+    #[error(transparent)]
+    Nic(#[from] NicFault),
+    /// The NIC carries too little.
+    #[error("NIC {nic} carries packets of {carries} bytes, and the network's MTU is {wanted}")]
+    Mtu {
+        /// The NIC.
+        nic: String,
+        /// Its MTU, in bytes.
+        carries: u32,
+        /// The Segment's, in bytes.
+        wanted: u32,
+    },
+}
+
+/// The steps that make a Segment what it should be.
+#[must_use]
 pub fn plan(
     desired: &SegmentDesired,
     observed: Option<&SegmentObserved>,
     node: &NodeSide,
     reach: &Reach,
     files: &DhcpFiles,
-) -> Result<Vec<Step>, Exhausted> {
+) -> Plan {
     let nothing = SegmentObserved::default();
     let mut planner = Planner {
         desired,
@@ -54,14 +92,23 @@ pub fn plan(
         observed: observed.unwrap_or(&nothing),
         node,
         steps: Vec::new(),
+        trouble: None,
     };
     planner.netns();
     planner.rules(reach);
     planner.bridge();
-    planner.outwards(reach)?;
+    if let Err(exhausted) = planner.outwards(reach) {
+        planner.trouble = Some(exhausted.into());
+    }
+    if let Err(trouble) = planner.uplink() {
+        planner.trouble = Some(trouble);
+    }
     planner.ports();
     planner.dhcp(files);
-    Ok(planner.steps)
+    Plan {
+        steps: planner.steps,
+        trouble: planner.trouble,
+    }
 }
 
 struct Planner<'a> {
@@ -71,6 +118,7 @@ struct Planner<'a> {
     observed: &'a SegmentObserved,
     node: &'a NodeSide,
     steps: Vec<Step>,
+    trouble: Option<Trouble>,
 }
 
 impl Planner<'_> {
@@ -123,11 +171,71 @@ impl Planner<'_> {
             alias: self.desired.network.alias(),
         };
         self.set(Place::Segment, bridge, link);
-        let mut gateways = BTreeSet::new();
-        if self.desired.has_gateway() {
-            gateways.extend(self.desired.subnets.iter().map(SubnetDesired::gateway_net));
+        let mut own = BTreeSet::new();
+        if self.desired.routed {
+            let subnets = self.desired.subnets.iter();
+            own.extend(subnets.filter_map(SubnetDesired::gateway_net));
+        } else if self.desired.dhcp {
+            own.insert(SERVER);
         }
-        self.addresses(Place::Segment, BRIDGE, bridge, &gateways);
+        self.addresses(Place::Segment, BRIDGE, bridge, &own);
+    }
+
+    /// The link to the Segment's other nodes. A NIC is looked at before it is used for the first
+    /// time: one that is in use stays so, whatever it carries by now.
+    fn uplink(&mut self) -> Result<(), Trouble> {
+        let found = self.observed.links.get(UPLINK);
+        let Some(wanted) = &self.desired.uplink else {
+            if found.is_some() {
+                self.remove(Place::Segment, UPLINK);
+            }
+            return Ok(());
+        };
+        let unnamed = || NicFault::Unnamed(wanted.physical_network.clone());
+        let nic = self.node.nic.clone();
+        let nic = nic.unwrap_or_else(|| Err(unnamed()))?;
+        let kind = wanted.vlan.map_or(LinkKind::Macvlan, LinkKind::Vlan);
+        let whole = found.filter(|link| link.kind == kind && link.lower == Some(nic.index));
+        if found.is_some() && whole.is_none() {
+            self.remove(Place::Segment, UPLINK);
+        }
+        if whole.is_none()
+            && let Some(fault) = nic.fault()
+        {
+            return Err(fault.into());
+        }
+        self.fits(&nic)?;
+        if !nic.up {
+            self.steps.push(Step::RaiseNic(nic.name.clone()));
+        }
+        if whole.is_none() {
+            let step = Step::MakeUplink(nic.name.clone(), wanted.vlan);
+            self.steps.push(step);
+        }
+        let link = LinkDesired {
+            name: UPLINK.to_owned(),
+            mac: None,
+            mtu: Some(self.desired.mtu),
+            alias: self.desired.network.alias(),
+        };
+        self.set(Place::Segment, whole, link);
+        let bridge = self.observed.links.get(BRIDGE).map(|bridge| bridge.index);
+        let plugged = whole.is_some_and(|link| bridge.is_some() && link.master == bridge);
+        if !plugged || self.rebuilds_bridge() {
+            self.steps.push(Step::Enslave(LinkName::uplink()));
+        }
+        Ok(())
+    }
+
+    fn fits(&self, nic: &NicObserved) -> Result<(), Trouble> {
+        if nic.mtu >= self.desired.mtu {
+            return Ok(());
+        }
+        Err(Trouble::Mtu {
+            nic: nic.name.clone(),
+            carries: nic.mtu,
+            wanted: self.desired.mtu,
+        })
     }
 
     fn outwards(&mut self, reach: &Reach) -> Result<(), Exhausted> {

@@ -50,6 +50,10 @@ pub enum Step {
     AcceptForward(ForwardChain, Vec<u64>),
     /// Make the link out of the Segment, with the node's end's name, both ends down.
     MakeTransit(LinkName),
+    /// Set a NIC of the node up.
+    RaiseNic(String),
+    /// Make the Segment's uplink on that NIC, for a VLAN of it or for what has no tag.
+    MakeUplink(String, Option<u16>),
     /// Set a link's MAC, MTU, alias, and set it up.
     SetLink(Place, LinkDesired),
     /// Give a link an address.
@@ -58,7 +62,7 @@ pub enum Step {
     RemoveAddress(Place, String, Ipv4Net),
     /// Set the Segment's default route.
     DefaultRoute(Ipv4Addr),
-    /// Put a tap on the bridge and set it up.
+    /// Put a tap, or the uplink, on the bridge and set it up.
     Enslave(LinkName),
     /// Start the DHCP server with a configuration, in place of the one that runs.
     Serve(String),

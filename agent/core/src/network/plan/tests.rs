@@ -11,6 +11,8 @@ use crate::network::tests::{port, segment};
 use crate::network::{DhcpObserved, PortObserved};
 use std::path::Path;
 
+mod uplink;
+
 fn reach() -> Reach {
     Reach {
         blocked: Vec::new(),
@@ -41,6 +43,7 @@ impl Model {
             mtu: 1500,
             up: false,
             master: None,
+            lower: None,
             alias: String::new(),
             addresses: BTreeSet::new(),
         }
@@ -65,8 +68,12 @@ impl Model {
             self.segment.as_mut().unwrap().default_route = None;
         }
         if gone.kind == LinkKind::Bridge {
-            for port in self.segment.as_mut().unwrap().ports.values_mut() {
+            let segment = self.segment.as_mut().unwrap();
+            for port in segment.ports.values_mut() {
                 port.link.as_mut().unwrap().master = None;
+            }
+            for link in segment.links.values_mut() {
+                link.master = None;
             }
         }
     }
@@ -141,6 +148,12 @@ impl Model {
                 assert!(self.links(Place::Segment)[OUTWARD].up);
                 self.segment.as_mut().unwrap().default_route = Some(via);
             }
+            Step::RaiseNic(_) | Step::MakeUplink(..) => self.uplink_step(step),
+            Step::Enslave(name) if name == LinkName::uplink() => {
+                let bridge = self.links(Place::Segment)[BRIDGE].index;
+                let link = self.links(Place::Segment).get_mut(UPLINK).unwrap();
+                (link.master, link.up) = (Some(bridge), true);
+            }
             Step::Enslave(tap) => {
                 let bridge = self.links(Place::Segment)[BRIDGE].index;
                 let port = self.segment.as_mut().unwrap().ports.get_mut(&tap);
@@ -160,6 +173,12 @@ impl Model {
     }
 
     fn plan(&self, desired: &SegmentDesired) -> Vec<Step> {
+        let Plan { steps, trouble } = self.whole_plan(desired);
+        assert_eq!(trouble, None);
+        steps
+    }
+
+    fn whole_plan(&self, desired: &SegmentDesired) -> Plan {
         plan(
             desired,
             self.segment.as_ref(),
@@ -167,7 +186,6 @@ impl Model {
             &reach(),
             &files(),
         )
-        .unwrap()
     }
 
     /// Carries the plan out, and finds that nothing is left to do.
@@ -321,6 +339,16 @@ fn any_segment_becomes_any_other() {
             assert_eq!(out, after.routed);
         }
     }
+}
+
+#[test]
+fn where_the_node_is_no_gateway_its_address_is_not_answered_for() {
+    let mut wanted = segment();
+    wanted.routed = false;
+    let mut model = Model::default();
+    model.ensure(&wanted);
+    let has = &model.links(Place::Segment)[BRIDGE].addresses;
+    assert_eq!(*has, BTreeSet::from([SERVER]));
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub const TABLE: &str = "kilonova";
 const PORTS: &str = "ports";
 /// The chain of the bridge family that each frame from a port passes.
 const INGRESS: &str = "ingress";
+/// The chain of the bridge family that each frame passes before it leaves through a port.
+const EGRESS: &str = "egress";
+/// The chain of the bridge family that each frame from and to other nodes passes.
+const BEYOND: &str = "beyond";
 
 /// What Segments may reach beyond the node.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use crate::network::RulesState;
-use crate::network::tests::{port, segment};
+use crate::network::tests::{port, segment, vlan};
+use crate::network::{RulesState, SegmentDesired};
 use serde_json::json;
 
 fn reach() -> Reach {
@@ -25,6 +25,10 @@ add table bridge kilonova
 add map bridge kilonova ports { type ifname : verdict; }
 add chain bridge kilonova ingress { type filter hook prerouting priority -300; policy drop; }
 flush chain bridge kilonova ingress
+add chain bridge kilonova egress { type filter hook postrouting priority -300; policy accept; }
+flush chain bridge kilonova egress
+add chain bridge kilonova beyond
+flush chain bridge kilonova beyond
 add rule bridge kilonova ingress iifname vmap @ports
 add table inet kilonova
 delete table inet kilonova
@@ -79,11 +83,39 @@ fn a_plain_segment_has_no_way_out_and_no_gateway() {
     let mut plain = segment();
     plain.routed = false;
     let text = segment_rules(&plain, &reach());
-    assert!(text.contains("dport 67 accept"));
+    assert!(text.contains("dport 67 accept") && !text.contains("icmp"));
     assert!(!text.contains("masquerade") && !text.contains("jump outward"));
     plain.dhcp = false;
     let text = segment_rules(&plain, &reach());
     assert!(!text.contains("dport 67 accept") && !text.contains("icmp"));
+}
+
+#[test]
+fn what_every_node_answers_itself_passes_no_uplink() {
+    let rules = |segment: &SegmentDesired| -> Vec<String> {
+        let text = segment_rules(segment, &reach());
+        let lines = text.lines().filter(|line| line.starts_with("add rule"));
+        lines.map(str::to_owned).collect()
+    };
+    let mut routed = segment();
+    assert_eq!(rules(&routed).len(), 1, "nothing of an uplink without one");
+    routed.uplink = Some(vlan(104));
+    let expected = "\
+add rule bridge kilonova beyond ether type != { ip, arp, 0x8035 } counter drop
+add rule bridge kilonova beyond ether saddr fa:16:3e:00:00:01 counter drop
+add rule bridge kilonova beyond ether daddr fa:16:3e:00:00:01 counter drop
+add rule bridge kilonova beyond ether type arp arp saddr ip 10.0.0.1 counter drop
+add rule bridge kilonova beyond ether type arp arp daddr ip 10.0.0.1 counter drop
+add rule bridge kilonova beyond ether type ip udp dport { 67, 68 } counter drop
+add rule bridge kilonova ingress iifname \"up0\" jump beyond
+add rule bridge kilonova ingress iifname \"up0\" accept
+add rule bridge kilonova egress oifname \"up0\" jump beyond
+add rule bridge kilonova ingress iifname vmap @ports";
+    assert_eq!(rules(&routed).join("\n"), expected);
+    let mut plain = routed;
+    (plain.routed, plain.dhcp) = (false, false);
+    let text = rules(&plain).join("\n");
+    assert!(!text.contains("arp arp") && !text.contains("udp"), "{text}");
 }
 
 #[test]
