@@ -147,12 +147,14 @@ async fn b59_apply_of_an_unchanged_file_changes_nothing() {
 
 #[tokio::test]
 async fn the_examples_are_taken_as_they_are() {
-    let examples = repo::root().join("examples/quickstart");
-    let path = examples.to_str().unwrap();
-    let args = ["apply", "--dry-run=server", "--recursive", "-f", path];
-    let taken = kubectl(args).await.checked().unwrap();
-    assert!(taken.stdout.lines().count() >= 6, "{taken:?}");
-    assert!(!taken.stderr.contains("Warning"), "{taken:?}");
+    for (directory, objects) in [("quickstart", 6), ("networks", 7)] {
+        let examples = repo::root().join("examples").join(directory);
+        let path = examples.to_str().unwrap();
+        let args = ["apply", "--dry-run=server", "--recursive", "-f", path];
+        let taken = kubectl(args).await.checked().unwrap();
+        assert!(taken.stdout.lines().count() >= objects, "{taken:?}");
+        assert!(!taken.stderr.contains("Warning"), "{taken:?}");
+    }
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod leftovers;
 mod reach;
 mod restarts;
 mod spoofing;
+mod uplink;
 mod world;
 
 use kilonova_crds::v1alpha1::Hypervisor;
@@ -35,6 +36,9 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 const BLOCKED: &str = "--blocked-cidrs=10.96.0.0/16,10.99.0.0/24";
 /// What the operator of `node-2` allows all the same: the control plane's address, and the node's own.
 const ALLOWED: &str = "--allowed-cidrs=10.99.0.1/32,10.99.0.12/32";
+
+/// The NIC of each node that is in the physical network `lan`.
+const LAN: &str = "--physical-network=lan=eth1";
 
 /// Who breaks something of a node, or compares all that is on it, has the lab alone.
 static GATE: RwLock<()> = RwLock::const_new(());
@@ -56,11 +60,11 @@ async fn cloud() -> Cloud {
         ..NodeOptions::new(name)
     };
     let options = LabOptions::new("network")
-        .node(node("node-1", ForwardPolicy::DropInet, &[BLOCKED]))
+        .node(node("node-1", ForwardPolicy::DropInet, &[BLOCKED, LAN]))
         .node(node(
             "node-2",
             ForwardPolicy::DropIptables,
-            &[BLOCKED, ALLOWED],
+            &[BLOCKED, ALLOWED, LAN],
         ));
     let cloud = Cloud::shared(options).await.unwrap();
     world::ensure(&cloud).await;

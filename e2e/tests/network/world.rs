@@ -1,8 +1,9 @@
-//! What is around the nodes: hosts and services that tell each client who it seems to be.
+//! What is around the nodes: hosts and services that tell each client who it seems to be, and a physical network.
 
 use std::{
     io::Write as _,
     net::{Ipv4Addr, TcpListener},
+    process::Command,
     thread,
 };
 
@@ -22,8 +23,11 @@ pub const PORT: u16 = 80;
 /// The port at which a node's own service listens, as sshd does.
 pub const NODE_PORT: u16 = 22;
 
-/// Makes the world, once: the addresses beyond the nodes, who listens there and on the nodes, and the `NetworkClass`
-/// `narrow`.
+/// A machine in the physical network `lan`.
+pub const MACHINE: &str = "10.50.0.250";
+
+/// Makes the world, once: the addresses beyond the nodes, who listens there and on the nodes, the physical network
+/// `lan`, and the `NetworkClass` `narrow`.
 pub async fn ensure(cloud: &Cloud) {
     static MADE: OnceCell<()> = OnceCell::const_new();
     MADE.get_or_init(|| make(cloud)).await;
@@ -36,6 +40,7 @@ async fn make(cloud: &Cloud) {
         command.args(["addr", "add", address, "dev", "lo"]);
         run(command, "").await.unwrap().checked().unwrap();
     }
+    lan(cloud).await;
     greet(lab.namespaces(), PORT);
     for node in lab.nodes() {
         greet(node.namespaces(), NODE_PORT);
@@ -45,6 +50,30 @@ async fn make(cloud: &Cloud) {
         "metadata": {"name": "narrow"}, "spec": {"type": "local", "mtu": 1400},
     });
     cloud.apply(&[narrow]).await.unwrap();
+}
+
+/// A bridge with a NIC of each node in it.
+async fn lan(cloud: &Cloud) {
+    let lab = cloud.lab();
+    let inside = |line: String| async move {
+        // Other process ids than the machine's would not do: a NIC is handed over by one.
+        let mut command = Command::new("nsenter");
+        let target = lab.namespaces().target().pid.to_string();
+        command.args(["--target", &target, "--net", "sh", "-ec", &line]);
+        run(command, "").await.unwrap().checked().unwrap();
+    };
+    inside(format!(
+        "ip link add lan type bridge; ip addr add {MACHINE}/24 dev lan; ip link set lan up"
+    ))
+    .await;
+    for (index, node) in lab.nodes().iter().enumerate() {
+        let holder = node.namespaces().target().pid;
+        inside(format!(
+            "ip link add lan{index} type veth peer name eth1 netns {holder}; ip link set lan{index} master lan up"
+        ))
+        .await;
+        node.sh("ip link set eth1 up").await.unwrap();
+    }
 }
 
 /// Tells each client at this port its own address, until the program ends.
