@@ -10,7 +10,7 @@ E2E_THREADS ?= 2
 E2E    := -p kilonova-e2e -p kilonova-controllers
 SUITES := way $(basename $(notdir $(filter-out %/api_common,$(wildcard e2e/tests/*))))
 
-.PHONY: help preflight setup build up down demo test lint unit gitops e2e bench crds chart
+.PHONY: help preflight setup build up down demo test lint unit gitops e2e bench crds chart images
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -71,6 +71,9 @@ crds: ## write the CRDs and docs/api.md from crds/
 
 chart: ## write the table of values and the schema's descriptions from charts/kilonova/values.yaml
 	$(LAB) chart
+
+images: ## the images of both programs by buildah, to .kilonova/images (PREBUILT=1: out of target/release)
+	build/images.sh
 
 # cargo-deny of the machine, or one of our own (some minutes, once).
 $(TOOLS)/bin/cargo-deny:

@@ -64,7 +64,9 @@ fn judge_group(group: &DaemonSet, facts: &Facts, verdict: &mut Verdict) {
         return verdict.problems.push(unseen);
     }
     if wanted == 0 {
-        let none = format!("node group {name}: no node has its labels and no taint it bears not");
+        let none = format!(
+            "node group {name}: no node has its labels, or all that do have taints which it does not bear"
+        );
         return verdict.problems.push(none);
     }
     let pods = facts.agents.iter().filter(|pod| label(*pod) == Some(name));

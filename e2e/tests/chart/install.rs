@@ -1,6 +1,11 @@
 //! Install, upgrade, uninstall, as far as objects go.
 
-use kilonova_e2e::lab::{Lab, LabOptions};
+use kilonova_e2e::{
+    build::program,
+    lab::{Lab, LabOptions},
+    process::run,
+    wait::{GENEROUS, wait_for},
+};
 use serde_json::Value;
 
 use crate::world::{NAMESPACE, install, lab};
@@ -57,6 +62,30 @@ async fn the_defaults_are_taken_by_the_server_and_say_what_to_do_next() {
         let mut dangling = dangling.filter(|c| c["type"] == "Dangling" && c["status"] == "True");
         assert!(dangling.next().is_none(), "{schema}");
     }
+}
+
+#[tokio::test]
+async fn the_check_says_what_is_not_ready() {
+    let lab = lab();
+    // Nothing makes pods here. The server serves the CRDs some time after they were made.
+    let says = [
+        "not ready: controllers: 0 of 2 are ready",
+        "not ready: node group default: its DaemonSet was not looked at yet",
+    ];
+    wait_for("the check to say so", GENEROUS, || async {
+        let mut command = std::process::Command::new(program("kilonova-controllers").unwrap());
+        command.args(["check", "--timeout-seconds", "0", "--kubeconfig"]);
+        command.arg(lab.kubeconfig());
+        let output = run(command, "").await.unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        if says.iter().all(|words| output.stdout.contains(words)) {
+            Ok(())
+        } else {
+            Err(output.stdout)
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
     reason = "a test ends at the first thing that is wrong"
 )]
 
+mod bare;
 mod counted;
 mod killed;
 
