@@ -13,7 +13,10 @@ async fn told(lab: &Lab, status: &str) -> Value {
     let what = format!("LibvirtReady={status}");
     wait_for(what, GENEROUS, || async {
         let args = ["get", "hypervisor", "node-1", "-o", "json"];
-        let output = lab.kubectl(args).await.and_then(|o| o.checked());
+        let output = lab
+            .kubectl(args)
+            .await
+            .and_then(kilonova_e2e::process::Output::checked);
         let output = output.map_err(|error| error.to_string())?;
         let found: Value = serde_json::from_str(&output.stdout).map_err(|e| e.to_string())?;
         let conditions = found["status"]["conditions"].as_array();
