@@ -195,9 +195,10 @@ fn a_nic_that_the_node_lives_by_is_never_taken() {
         let faults: Vec<_> = nics
             .iter()
             .map(|(network, nic)| {
-                let fault = nic
-                    .as_ref()
-                    .map_or_else(|e| Some(e.clone()), |nic| nic.fault());
+                let fault = nic.as_ref().map_or_else(
+                    |e| Some(e.clone()),
+                    kilonova_agent_core::network::NicObserved::fault,
+                );
                 (network.as_str(), fault.unwrap().to_string())
             })
             .collect();
