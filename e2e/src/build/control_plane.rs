@@ -90,7 +90,7 @@ pub fn ensure(say: impl FnOnce(&str)) -> Result<ControlPlane> {
 }
 
 /// The release that the lab runs, as `v1.36.3`.
-fn release() -> Result<String> {
+pub(super) fn release() -> Result<String> {
     let path = source_dir().join("VERSION");
     let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
     Ok(text.trim().to_owned())
@@ -133,18 +133,23 @@ fn fits(dir: &Path, release: &str) -> bool {
     }
 }
 
-fn build(release: &str, path: &Path) -> Result<()> {
-    let dir = path.parent().unwrap_or(path);
-    fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+/// What tells a program of Kubernetes its release: without it, it says `v0.0.0`.
+pub(super) fn linker_flags(release: &str) -> String {
     let mut numbers = release.trim_start_matches('v').split('.');
     let (major, minor) = (
         numbers.next().unwrap_or_default(),
         numbers.next().unwrap_or_default(),
     );
     let package = "k8s.io/component-base/version";
-    let flags = format!(
+    format!(
         "-s -w -X {package}.gitVersion={release} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
-    );
+    )
+}
+
+fn build(release: &str, path: &Path) -> Result<()> {
+    let dir = path.parent().unwrap_or(path);
+    fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+    let flags = linker_flags(release);
     let part = dir.join("control-plane.part");
     let mut command = Command::new("go");
     command

@@ -4,6 +4,8 @@
 pub mod control_plane;
 pub mod guest;
 mod hash;
+pub mod node_kernel;
+pub mod node_programs;
 pub mod programs;
 
 pub use control_plane::ControlPlane;

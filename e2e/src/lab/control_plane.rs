@@ -17,8 +17,8 @@ use crate::{
     process::{Launch, Namespaces, Service},
 };
 
-/// Only what the lab needs: namespaces, garbage collection, service accounts, aggregated roles. No node lifecycle:
-/// nobody renews the lab's Nodes.
+/// Only what a lab without kubelets needs: namespaces, garbage collection, service accounts, aggregated roles. No node
+/// lifecycle: nobody renews its Nodes.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
     serviceaccount-token-controller,root-ca-certificate-publisher-controller,clusterrole-aggregation-controller,\
     resourcequota-controller";
@@ -32,12 +32,17 @@ const AUDIT_POLICY: &str = r#"{
   ]
 }"#;
 
-/// The three services, not started.
+/// How long a kubelet may be silent before its Node is not Ready: half of the default, as tests wait for it.
+const NODE_GRACE: &str = "20s";
+
+/// The services, not started.
 #[derive(Debug)]
 pub(super) struct Services {
     pub(super) etcd: Service,
     pub(super) apiserver: Service,
     pub(super) controller_manager: Service,
+    /// Where there are kubelets to schedule pods onto.
+    pub(super) scheduler: Option<Service>,
 }
 
 /// What the services are made from.
@@ -56,10 +61,16 @@ impl Plan<'_> {
         let apiserver = self.service("kube-apiserver", self.apiserver_args()?);
         let controller_manager =
             self.service("kube-controller-manager", self.controller_manager_args()?);
+        let scheduler = if self.options.kubelets.is_empty() {
+            None
+        } else {
+            Some(self.service("kube-scheduler", self.scheduler_args()?))
+        };
         Ok(Services {
             etcd,
             apiserver,
             controller_manager,
+            scheduler,
         })
     }
 
@@ -120,33 +131,60 @@ impl Plan<'_> {
             file("tls-private-key-file", self.pki.path("apiserver.key")),
             file("audit-policy-file", policy),
             file("audit-log-path", audit_log(self.dir)),
+            file(
+                "kubelet-client-certificate",
+                self.pki.path("apiserver-kubelet-client.crt"),
+            ),
+            file(
+                "kubelet-client-key",
+                self.pki.path("apiserver-kubelet-client.key"),
+            ),
+            file("kubelet-certificate-authority", self.pki.path("ca.crt")),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
         ];
         args.extend(self.options.apiserver_args.iter().cloned());
         Ok(args)
     }
 
     fn controller_manager_args(&self) -> Result<Vec<String>> {
-        let config = self.dir.join("kube-controller-manager.kubeconfig");
-        kubeconfig::write(
-            &config,
-            &kubeconfig::lab_server(),
-            self.pki,
-            &User::Certificate("kube-controller-manager"),
-        )?;
+        let name = "kube-controller-manager";
         let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
-        Ok(vec![
-            file("kubeconfig", config),
+        let mut args = vec![
+            file("kubeconfig", self.kubeconfig(name)?),
             file("root-ca-file", self.pki.path("ca.crt")),
             file(
                 "service-account-private-key-file",
                 self.pki.path("service-accounts.key"),
             ),
             file("cert-dir", self.dir.join("certificates")),
-            format!("--controllers={CONTROLLERS}"),
             "--use-service-account-credentials=true".to_owned(),
             "--leader-elect=false".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
+        ];
+        args.push(if self.options.kubelets.is_empty() {
+            format!("--controllers={CONTROLLERS}")
+        } else {
+            format!("--node-monitor-grace-period={NODE_GRACE}")
+        });
+        Ok(args)
+    }
+
+    fn scheduler_args(&self) -> Result<Vec<String>> {
+        let config = self.kubeconfig("kube-scheduler")?;
+        Ok(vec![
+            format!("--kubeconfig={}", config.display()),
+            format!("--cert-dir={}", self.dir.join("certificates").display()),
+            "--leader-elect=false".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
         ])
+    }
+
+    /// The kubeconfig of a part with a certificate of its name.
+    fn kubeconfig(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.join(format!("{name}.kubeconfig"));
+        let server = kubeconfig::lab_server();
+        kubeconfig::write(&path, &server, self.pki, &User::Certificate(name))?;
+        Ok(path)
     }
 }
 

@@ -43,7 +43,7 @@ pub use self::{
     machine::Machine,
     manifests::SYSTEM_NAMESPACE,
     node::Node,
-    options::{ForwardPolicy, LabOptions, NodeOptions},
+    options::{ForwardPolicy, KubeletOptions, LabOptions, NodeOptions},
     pki::write_private,
     record::Record,
     ssh_key::SshKey,

@@ -70,7 +70,7 @@ impl Lab {
         let dir = prepare_dir(&options)?;
         let init = Init::start(&dir)?;
         let namespaces = init.namespaces();
-        let pki = Pki::create(&dir.join("pki"))?;
+        let pki = Pki::create(&dir.join("pki"), &options.kubelets)?;
         network::create(&namespaces, &dir).await?;
         let plan = Plan {
             programs: &programs,
@@ -268,6 +268,9 @@ async fn start_control_plane(
     })
     .await?;
     services.controller_manager.start()?;
+    if let Some(scheduler) = &services.scheduler {
+        scheduler.start()?;
+    }
     Ok(client)
 }
 
