@@ -19,6 +19,7 @@
 
 pub mod build;
 pub mod cloud;
+pub mod cluster;
 pub mod error;
 pub mod lab;
 pub mod process;

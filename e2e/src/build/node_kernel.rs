@@ -33,18 +33,7 @@ pub fn ensure(say: impl FnOnce(&str)) -> Result<PathBuf> {
     let dir = path.parent().unwrap_or(&path);
     fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
     let script = repo::root().join("e2e/node-kernel/build.sh");
-    let output = Command::new(&script).arg(&path).output();
-    let output = output.map_err(|source| Error::Start {
-        program: script.display().to_string(),
-        source,
-    })?;
-    if !output.status.success() {
-        return Err(Error::Command {
-            command: script.display().to_string(),
-            status: output.status.to_string(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        });
-    }
+    super::quiet(Command::new(&script).arg(&path))?;
     find()
 }
 

@@ -64,7 +64,15 @@ fn build(to: &Path) -> Result<()> {
     fs::create_dir_all(to).map_err(Error::file("create", to))?;
     let flags = control_plane::linker_flags(&control_plane::release()?);
     let mut command = Command::new("go");
-    command.args(["build", "-trimpath", "-tags", TAGS, "-ldflags", &flags, "-o"]);
+    command.args([
+        "build",
+        "-trimpath",
+        "-tags",
+        TAGS,
+        "-ldflags",
+        &flags,
+        "-o",
+    ]);
     command.arg(to).arg("tool");
     command.current_dir(source_dir()).env("CGO_ENABLED", "0");
     let status = command.status().map_err(|source| Error::Start {
