@@ -75,7 +75,7 @@ iptables -A FORWARD -s "$PODS.0.0/16" -j ACCEPT
 iptables -A FORWARD -d "$PODS.0.0/16" -j ACCEPT
 
 # --- configuration ------------------------------------------------------------------------------------------------------
-mkdir -p /etc/cni/net.d /etc/containerd /etc/kubernetes /root/.ssh
+mkdir -p /etc/cni/net.d /etc/containerd /etc/dropbear /etc/kubernetes /root/.ssh
 cp "$SCRIPTS/etc/containerd.toml" /etc/containerd/config.toml
 cp "$SCRIPTS/etc/kubelet.yaml" "$NODE_DIR"/kubernetes/* /etc/kubernetes/
 sed "s|@SUBNET@|$PODS.$INDEX.0/24|" "$SCRIPTS/etc/cni.conflist" > /etc/cni/net.d/10-lab.conflist
@@ -83,6 +83,8 @@ cp "$SCRIPTS"/etc/libvirt/* /etc/libvirt/
 printf 'host_uuid = "00000000-0000-4000-8000-%012x"\n' "$INDEX" >> /etc/libvirt/libvirtd.conf
 mkdir -p /etc/libvirt/qemu /var/log/libvirt/qemu /var/lib/libvirt/images
 chmod 700 /root /root/.ssh
+# What the machine's owner has there is for people, and slow.
+: > /root/.bashrc
 cp "$NODE_DIR/authorized_keys" /root/.ssh/authorized_keys
 chmod 600 /root/.ssh/authorized_keys
 
