@@ -72,6 +72,7 @@ fn image(name: &str, tools: &[&str], user: &str) -> Result<PathBuf> {
     let root = Root::new()?;
     let entrypoint = format!("/usr/bin/{name}");
     root.add(&program, Path::new(&entrypoint))?;
+    root.strip(&entrypoint)?;
     for tool in tools {
         root.copy(&which(tool)?)?;
     }
@@ -146,6 +147,12 @@ impl Root {
             self.file(&library, &library)?;
         }
         Ok(())
+    }
+
+    /// Takes away what only a debugger reads: most of a program by size.
+    fn strip(&self, path: &str) -> Result<()> {
+        let mut command = Command::new("strip");
+        super::quiet(command.arg(self.path().join(path.trim_start_matches('/'))))
     }
 
     fn file(&self, from: &Path, to: &Path) -> Result<()> {
