@@ -10,7 +10,7 @@ E2E_THREADS ?= 2
 E2E    := -p kilonova-e2e -p kilonova-controllers
 SUITES := way $(basename $(notdir $(filter-out %/api_common,$(wildcard e2e/tests/*))))
 
-.PHONY: help preflight setup build up down demo test lint unit e2e bench crds
+.PHONY: help preflight setup build up down demo test lint unit e2e bench crds chart
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -42,6 +42,7 @@ lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	cargo clippy --workspace --all-targets --quiet -- --deny warnings
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny check --hide-inclusion-graph bans licenses sources
 	cargo run --quiet -p kilonova-crds --bin crdgen -- --check $(CRDS) docs/api.md
+	$(LAB) chart --check
 	@test -z "$$(gofmt -l e2e/control-plane)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane; exit 1; }
 
 unit: ## tests without a control plane (root: network namespaces, a libvirtd of their own)
@@ -63,6 +64,9 @@ bench: setup ## measurements, as ratios in one run (root, some minutes, best on 
 
 crds: ## write the CRDs and docs/api.md from crds/
 	cargo run --quiet -p kilonova-crds --bin crdgen -- $(CRDS) docs/api.md
+
+chart: ## write the table of values and the schema's descriptions from charts/kilonova/values.yaml
+	$(LAB) chart
 
 # cargo-deny of the machine, or one of our own (some minutes, once).
 $(TOOLS)/bin/cargo-deny:

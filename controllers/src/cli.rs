@@ -1,6 +1,7 @@
 //! The command line; every flag has an environment variable.
 
-use clap::Parser;
+use crate::check::CheckArgs;
+use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use kilonova_common::http_source::AddressPolicy;
 use kilonova_common::telemetry::LogFormat;
@@ -12,17 +13,25 @@ use kilonova_crds::Quantity;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Kilonova's controllers: place Instances, dispatch them to their nodes, and say how they are.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
+    /// What else than to control.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Kubeconfig to use; absent: the pod's own service account.
-    #[arg(long, env = "KUBECONFIG")]
+    #[arg(long, env = "KUBECONFIG", global = true)]
     pub kubeconfig: Option<PathBuf>,
     /// Namespace of this release, where the leader's Lease is.
-    #[arg(long, env = "KILONOVA_NAMESPACE", default_value = "kilonova-system")]
+    #[arg(
+        long,
+        env = "KILONOVA_NAMESPACE",
+        default_value = "kilonova-system",
+        global = true
+    )]
     pub namespace: String,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     #[arg(long, env = "KILONOVA_METRICS_ADDR", default_value = "0.0.0.0:9440")]
@@ -30,9 +39,13 @@ pub struct Cli {
     /// How log lines are written.
     #[arg(long, env = "KILONOVA_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
-    /// This replica's name in the Lease, unique for each process; absent: host name and process id.
+    /// This process's name in the Lease, unique among all that ever were; absent: the pod's or the
+    /// host's name, and when the process started.
     #[arg(long, env = "KILONOVA_IDENTITY")]
     pub identity: Option<String>,
+    /// Name of this pod.
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: Option<String>,
     /// Id of this cluster, by which agents know their own domains; absent: uid of kube-system.
     #[arg(long, env = "KILONOVA_CLUSTER_ID")]
     pub cluster_id: Option<String>,
@@ -70,6 +83,13 @@ pub struct Cli {
     /// Placement.
     #[command(flatten)]
     pub placement: PlacementArgs,
+}
+
+/// What the program does when it is not to control.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Say whether the installation is ready, and if not, why; end with 1 then.
+    Check(CheckArgs),
 }
 
 /// What placement counts with.
@@ -201,11 +221,17 @@ impl PlacementArgs {
 }
 
 impl Cli {
-    /// This process's name in the Lease.
-    pub fn identity(&self) -> String {
+    /// This process's name in the Lease. In a pod every process has the same id, and a container
+    /// that is started again the same pod: the time tells them apart.
+    pub fn identity(&self, started: SystemTime) -> String {
         self.identity.clone().unwrap_or_else(|| {
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            format!("{}-{}", host.trim(), std::process::id())
+            let host = || {
+                let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+                name.unwrap_or_default().trim().to_owned()
+            };
+            let name = self.pod_name.clone().unwrap_or_else(host);
+            let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+            format!("{name}_{}_{:x}", std::process::id(), since.as_micros())
         })
     }
 
@@ -231,6 +257,16 @@ mod tests {
         assert_eq!(cli.placement.settings(), Settings::default());
         let day = Retention(Some(Duration::from_hours(24)));
         assert_eq!(cli.abandoned_retention_seconds, day);
+    }
+
+    #[test]
+    fn two_lives_of_a_pod_have_two_names() {
+        let cli = Cli::parse_from(["controllers", "--pod-name", "controllers-x"]);
+        let at = |micros| cli.identity(UNIX_EPOCH + Duration::from_micros(micros));
+        assert!(at(1).starts_with("controllers-x_"), "{}", at(1));
+        assert_ne!(at(1), at(2));
+        let given = Cli::parse_from(["controllers", "--identity", "me"]);
+        assert_eq!(given.identity(UNIX_EPOCH), "me");
     }
 
     #[test]

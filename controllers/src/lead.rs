@@ -48,6 +48,7 @@ pub type Tasks = JoinSet<Option<WentBack>>;
 /// Leads, until something ends that never should. `reading` is made false once every kind is read.
 pub async fn lead(
     cli: &Cli,
+    identity: String,
     client: Client,
     leadership: Arc<Leadership>,
     metrics: Metrics,
@@ -61,7 +62,7 @@ pub async fn lead(
     let (events, teller) = events::channel(
         client.clone(),
         leadership.clone(),
-        cli.identity(),
+        identity,
         metrics.clone(),
     );
     let stale_after = Duration::from_secs(cli.hypervisor_stale_seconds.into());

@@ -3,9 +3,10 @@
 //! A change that a watch delivers goes into the [`world`], which says what must be looked at
 //! because of it; the [`queue`] gives that to a worker; [`reconcile`] asks the pure core what
 //! follows and has it done by [`write`], whose answers go back into the world. Only the leader does
-//! any of it.
+//! any of it. [`check`](mod@check) is for people who have installed it.
 
 mod cache;
+mod check;
 mod cli;
 mod context;
 mod events;
@@ -20,7 +21,7 @@ mod world;
 mod write;
 
 use clap::Parser;
-use cli::Cli;
+use cli::{Cli, Command};
 use kilonova_common::telemetry;
 use std::process::ExitCode;
 use tracing::{error, info};
@@ -36,17 +37,25 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(run::run(cli)),
+        Ok(runtime) => runtime.block_on(run(cli)),
         Err(error) => Err(run::RunError::Runtime(error)),
     };
     match result {
-        Ok(()) => {
-            info!("ended");
-            ExitCode::SUCCESS
-        }
+        Ok(code) => code,
         Err(error) => {
             error!(error = telemetry::chain(&error), "ending");
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, run::RunError> {
+    if let Some(Command::Check(args)) = &cli.command {
+        let client = run::client(&cli).await?;
+        let ready = check::check(&client, &cli.namespace, args).await;
+        return Ok(ExitCode::from(u8::from(!ready)));
+    }
+    run::run(cli).await?;
+    info!("ended");
+    Ok(ExitCode::SUCCESS)
 }

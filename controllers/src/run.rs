@@ -12,7 +12,7 @@ use kube::{Client, Config};
 use prometheus::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tracing::info;
@@ -63,6 +63,8 @@ pub enum RunError {
 /// # Errors
 /// Any [`RunError`].
 pub async fn run(cli: Cli) -> Result<(), RunError> {
+    // One name for the whole life of the process.
+    let identity = cli.identity(SystemTime::now());
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
     // A standby is ready to do what it is for: to stand by.
@@ -84,11 +86,15 @@ pub async fn run(cli: Cli) -> Result<(), RunError> {
             Ok(()) => Err(RunError::Task),
             Err(error) => Err(RunError::Server(error)),
         },
-        result = stand_by_and_lead(cli, client, metrics, &reading) => result,
+        result = stand_by_and_lead(cli, identity, client, metrics, &reading) => result,
     }
 }
 
-async fn client(cli: &Cli) -> Result<Client, RunError> {
+/// The client that the command line asks for.
+///
+/// # Errors
+/// When there is no way to the API server.
+pub async fn client(cli: &Cli) -> Result<Client, RunError> {
     let mut config = match &cli.kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path)?;
@@ -104,6 +110,7 @@ async fn client(cli: &Cli) -> Result<Client, RunError> {
 
 async fn stand_by_and_lead(
     cli: Cli,
+    identity: String,
     client: Client,
     metrics: Metrics,
     reading: &AtomicBool,
@@ -119,7 +126,7 @@ async fn stand_by_and_lead(
     tokio::pin!(end);
     let election = Election {
         namespace: cli.namespace.clone(),
-        identity: cli.identity(),
+        identity: identity.clone(),
         duration: Duration::from_secs(cli.lease_duration_seconds.into()),
         renew: Duration::from_secs(cli.lease_renew_seconds.into()),
     };
@@ -133,7 +140,7 @@ async fn stand_by_and_lead(
     let mut tasks = JoinSet::new();
     let result = tokio::select! {
         lost = keeper.keep() => Err(lost.into()),
-        error = lead(&cli, client, leadership, metrics.clone(), reading, &mut tasks) => Err(error),
+        error = lead(&cli, identity, client, leadership, metrics.clone(), reading, &mut tasks) => Err(error),
         () = &mut end => Ok(()),
     };
     // Whatever is being written is cut off before the Lease is given up.

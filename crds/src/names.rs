@@ -23,12 +23,17 @@ pub const NODE_ANNOTATION: &str = "kilonova.dev/node";
 pub const CLUSTER_ID_ANNOTATION: &str = "kilonova.dev/cluster-id";
 /// Annotation that carries the leader's `leaseTransitions` with each fenced write.
 pub const LEADER_ANNOTATION: &str = "kilonova.dev/leader-transitions";
+/// Label on the agents' DaemonSets and pods: the node group that they are of.
+pub const NODE_GROUP_LABEL: &str = "kilonova.dev/node-group";
 /// Annotation by which a node namespace or one of our CRDs may be deleted.
 pub const ALLOW_DELETE_ANNOTATION: &str = "kilonova.dev/allow-delete";
 /// Annotation on an Instance: the uid of the orphan that it takes over.
 pub const ADOPT_ANNOTATION: &str = "kilonova.dev/adopt-orphan";
 /// Annotation on a Domain: when the controllers found its Instance gone without a seen deletion.
 pub const ABANDONED_ANNOTATION: &str = "kilonova.dev/abandoned-at";
+
+/// Annotation on one of our CRDs: the version that it is of.
+pub const VERSION_ANNOTATION: &str = "kilonova.dev/version";
 
 /// The leader's Lease, in the release's namespace.
 pub const LEADER_LEASE: &str = "kilonova-controllers";
@@ -38,7 +43,7 @@ pub const AGENT_LEASE: &str = "kilonova-agent";
 pub const NODE_SERVICE_ACCOUNT: &str = "kilonova-node";
 /// ServiceAccount of the controllers, in the release's namespace.
 pub const CONTROLLERS_SERVICE_ACCOUNT: &str = "kilonova-controllers";
-/// ServiceAccount of the agents' pods, in the release's namespace.
+/// ServiceAccount of the agents' pods, in their own namespace.
 pub const AGENT_SERVICE_ACCOUNT: &str = "kilonova-agent";
 /// Field manager of the controllers.
 pub const CONTROLLERS_MANAGER: &str = "kilonova-controllers";

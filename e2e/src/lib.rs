@@ -18,6 +18,7 @@
 //! What may not happen here: a test that needs the machine's own libvirtd, network or kubeconfig.
 
 pub mod build;
+pub mod chart;
 pub mod cloud;
 pub mod cluster;
 pub mod error;

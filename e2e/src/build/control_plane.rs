@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::hash;
+use super::go::GoProgram;
 use crate::{Error, Result, repo};
 
 /// The tests' usual way to name a directory with a control plane (as in controller-runtime's envtest).
@@ -39,7 +39,7 @@ impl ControlPlane {
         if let Some(dir) = candidates().into_iter().find(|dir| fits(dir, &release)) {
             return Ok(Self::Directory(dir));
         }
-        let built = built_path(&release)?;
+        let built = program(&source_dir(), &release).path()?;
         if built.is_file() {
             return Ok(Self::Built(built));
         }
@@ -81,12 +81,11 @@ pub fn ensure(say: impl FnOnce(&str)) -> Result<ControlPlane> {
         return Ok(found);
     }
     let release = release()?;
-    let path = built_path(&release)?;
     say(&format!(
         "building the control plane {release} from Go modules (once; 5 minutes on two cores)"
     ));
-    build(&release, &path)?;
-    Ok(ControlPlane::Built(path))
+    let program = program(&source_dir(), &release).build()?;
+    Ok(ControlPlane::Built(program))
 }
 
 /// The release that the lab runs, as `v1.36.3`.
@@ -100,17 +99,31 @@ fn source_dir() -> PathBuf {
     repo::root().join("e2e/control-plane")
 }
 
-fn built_path(release: &str) -> Result<PathBuf> {
-    let dir = source_dir();
-    let files = hash::files_below(&dir)?.into_iter().filter(|path| {
-        let extension = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or_default();
-        matches!(extension, "go" | "mod" | "sum") && !path.to_string_lossy().ends_with("_test.go")
-    });
-    let hash = hash::inputs(&dir, &files.collect::<Vec<_>>(), &[release])?;
-    Ok(repo::cache().join(format!("control-plane-{hash}/control-plane")))
+fn program<'a>(dir: &'a Path, release: &'a str) -> GoProgram<'a> {
+    GoProgram {
+        dir,
+        name: "control-plane",
+        package: ".",
+        release,
+        variables: version_variables(release),
+        tags: "",
+        several: false,
+    }
+}
+
+/// What tells a program of Kubernetes its release: without it, it says `v0.0.0`.
+pub(super) fn version_variables(release: &str) -> Vec<String> {
+    let mut numbers = release.trim_start_matches('v').split('.');
+    let (major, minor) = (
+        numbers.next().unwrap_or_default(),
+        numbers.next().unwrap_or_default(),
+    );
+    let package = "k8s.io/component-base/version";
+    vec![
+        format!("{package}.gitVersion={release}"),
+        format!("{package}.gitMajor={major}"),
+        format!("{package}.gitMinor={minor}"),
+    ]
 }
 
 /// Directories where the machine may have a control plane.
@@ -131,43 +144,4 @@ fn fits(dir: &Path, release: &str) -> bool {
             .output();
         version.is_ok_and(|v| String::from_utf8_lossy(&v.stdout).contains(&format!("{minor}.")))
     }
-}
-
-/// What tells a program of Kubernetes its release: without it, it says `v0.0.0`.
-pub(super) fn linker_flags(release: &str) -> String {
-    let mut numbers = release.trim_start_matches('v').split('.');
-    let (major, minor) = (
-        numbers.next().unwrap_or_default(),
-        numbers.next().unwrap_or_default(),
-    );
-    let package = "k8s.io/component-base/version";
-    format!(
-        "-s -w -X {package}.gitVersion={release} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
-    )
-}
-
-fn build(release: &str, path: &Path) -> Result<()> {
-    let dir = path.parent().unwrap_or(path);
-    fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
-    let flags = linker_flags(release);
-    let part = dir.join("control-plane.part");
-    let mut command = Command::new("go");
-    command
-        .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
-        .arg(&part)
-        .arg(".");
-    command.current_dir(source_dir()).env("CGO_ENABLED", "0");
-    let status = command.status().map_err(|source| Error::Start {
-        program: "go build".to_owned(),
-        source,
-    })?;
-    if !status.success() {
-        let stderr = "its messages are above".to_owned();
-        return Err(Error::Command {
-            command: "go build".to_owned(),
-            status: status.to_string(),
-            stderr,
-        });
-    }
-    fs::rename(&part, path).map_err(Error::file("rename", part))
 }

@@ -1,28 +1,18 @@
 //! What a cluster's node runs beside the distribution's packages: kubelet and containerd, upstream's own commands,
 //! built from the Go module `e2e/node-programs`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::{Path, PathBuf};
 
-use super::{control_plane, hash};
+use super::{control_plane, go::GoProgram};
 use crate::{Error, Result, repo};
-
-/// One of them, by which the others are known to be there: the directory is renamed into its place as a whole.
-const KUBELET: &str = "kubelet";
-
-/// Drivers of other storage than the lab's; one of them would need a C library.
-const TAGS: &str = "no_btrfs,no_devmapper,no_zfs";
 
 /// The directory with the programs, when they have been built.
 ///
 /// # Errors
 /// When they have not: `make lab` builds them.
 pub fn find() -> Result<PathBuf> {
-    let dir = directory()?;
-    if dir.join(KUBELET).is_file() {
+    let dir = programs(&source_dir(), &control_plane::release()?).path()?;
+    if dir.is_dir() {
         return Ok(dir);
     }
     Err(Error::Missing {
@@ -40,51 +30,23 @@ pub fn ensure(say: impl FnOnce(&str)) -> Result<PathBuf> {
         return Ok(found);
     }
     say("building kubelet and containerd from Go modules (once; 4 minutes on two cores)");
-    let dir = directory()?;
-    let part = dir.with_extension("part");
-    build(&part)?;
-    fs::rename(&part, &dir).map_err(Error::file("rename", part))?;
-    find()
+    programs(&source_dir(), &control_plane::release()?).build()
 }
 
 fn source_dir() -> PathBuf {
     repo::root().join("e2e/node-programs")
 }
 
-fn directory() -> Result<PathBuf> {
-    let dir = source_dir();
-    let files = ["go.mod", "go.sum"].map(|name| dir.join(name));
-    let release = control_plane::release()?;
-    let hash = hash::inputs(&dir, &files, &[&release, TAGS])?;
-    Ok(repo::cache().join(format!("node-programs-{hash}")))
-}
-
-/// The commands are the module's tools: `go.mod` names them.
-fn build(to: &Path) -> Result<()> {
-    fs::create_dir_all(to).map_err(Error::file("create", to))?;
-    let flags = control_plane::linker_flags(&control_plane::release()?);
-    let mut command = Command::new("go");
-    command.args([
-        "build",
-        "-trimpath",
-        "-tags",
-        TAGS,
-        "-ldflags",
-        &flags,
-        "-o",
-    ]);
-    command.arg(to).arg("tool");
-    command.current_dir(source_dir()).env("CGO_ENABLED", "0");
-    let status = command.status().map_err(|source| Error::Start {
-        program: "go build".to_owned(),
-        source,
-    })?;
-    if status.success() {
-        return Ok(());
+/// The commands are the module's tools: its `go.mod` names them, and there is no other file.
+fn programs<'a>(dir: &'a Path, release: &'a str) -> GoProgram<'a> {
+    GoProgram {
+        dir,
+        name: "node-programs",
+        package: "tool",
+        release,
+        variables: control_plane::version_variables(release),
+        // Drivers of other storage than the lab's; one of them would need a C library.
+        tags: "no_btrfs,no_devmapper,no_zfs",
+        several: true,
     }
-    Err(Error::Command {
-        command: "go build".to_owned(),
-        status: status.to_string(),
-        stderr: "its messages are above".to_owned(),
-    })
 }

@@ -1,24 +1,32 @@
-//! What the charts carry, as the lab applies it without Helm.
+//! What the charts carry, as the lab applies it: the CRDs as crdgen writes them, and what Helm renders of the system's
+//! chart with its defaults.
 //!
-//! The files under test are the very ones that the charts ship. The only template expression in them that the lab
-//! understands is the release's namespace; anything else is refused, so that a file never means one thing here and
-//! another under Helm.
+//! Deployment and DaemonSets are left out: a lab has no kubelet, and starts controllers and agents itself.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use kube::api::DynamicObject;
+use kube::{ResourceExt as _, api::DynamicObject};
 
 use super::objects::object;
-use crate::{Error, Result, repo};
+use crate::{Error, Result, build::Helm, process::run, repo};
 
 /// The namespace that the lab installs into.
 pub const SYSTEM_NAMESPACE: &str = "kilonova-system";
+/// The namespace of the agents' pods, as the chart names it by default.
+pub const AGENTS_NAMESPACE: &str = "kilonova-agents";
 
-/// The expression for the namespace.
-const NAMESPACE_EXPRESSION: &str = "{{ .Release.Namespace }}";
+/// The release's name.
+const RELEASE: &str = "kilonova";
+/// The annotation of what is no part of a release but runs at some event.
+const HOOK_ANNOTATION: &str = "helm.sh/hook";
+
+/// The chart of the system.
+pub(super) fn chart() -> PathBuf {
+    repo::root().join("charts/kilonova")
+}
 
 /// The CRDs, as crdgen writes them.
 pub(super) fn crds() -> Result<Vec<DynamicObject>> {
@@ -33,50 +41,54 @@ pub(super) fn crds() -> Result<Vec<DynamicObject>> {
         let problem = "there is no CustomResourceDefinition (run `make crds`)".to_owned();
         return Err(Error::Manifest { path: dir, problem });
     }
-    read(&files)
-}
-
-/// RBAC and admission policies of the chart.
-pub(super) fn rbac_and_policies() -> Result<Vec<DynamicObject>> {
-    let dir = repo::root().join("charts/kilonova/templates");
-    read(&["rbac.yaml", "policies.yaml", "mutating.yaml"].map(|name| dir.join(name)))
-}
-
-/// The objects in some files.
-fn read(paths: &[PathBuf]) -> Result<Vec<DynamicObject>> {
     let mut objects = Vec::new();
-    for path in paths {
-        let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
-        let text = substitute(path, &text)?;
-        for document in split(&text) {
-            let value = serde_saphyr::from_str(document).map_err(|error| Error::Manifest {
-                path: path.clone(),
-                problem: error.to_string(),
-            })?;
-            objects.push(object(value)?);
-        }
+    for path in files {
+        let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        objects.extend(read(&path, &text)?);
     }
     Ok(objects)
 }
 
-fn substitute(path: &Path, text: &str) -> Result<String> {
-    let rendered = text.replace(NAMESPACE_EXPRESSION, SYSTEM_NAMESPACE);
-    let Some((number, line)) = rendered
-        .lines()
-        .enumerate()
-        .find(|(_, line)| line.contains("{{"))
-    else {
-        return Ok(rendered);
+/// What the chart installs but the workloads, for an API server of this version, which serves
+/// `MutatingAdmissionPolicy` or not.
+pub(super) async fn system(kube_version: &str, mutating: bool) -> Result<Vec<DynamicObject>> {
+    let mut command = Helm::find()?.command();
+    command.args(["template", RELEASE]).arg(chart());
+    command.args([
+        "--namespace",
+        SYSTEM_NAMESPACE,
+        "--kube-version",
+        kube_version,
+    ]);
+    if mutating {
+        let kind = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy";
+        command.args(["--api-versions", kind]);
+    }
+    let rendered = run(command, "").await?.checked()?;
+    let mut objects = read(&chart(), &rendered.stdout)?;
+    objects.retain(|object| !is_workload(object) && !is_hook(object));
+    Ok(objects)
+}
+
+fn is_workload(object: &DynamicObject) -> bool {
+    let kind = object.types.as_ref().map(|types| types.kind.as_str());
+    matches!(kind, Some("Deployment" | "DaemonSet"))
+}
+
+fn is_hook(object: &DynamicObject) -> bool {
+    object.annotations().contains_key(HOOK_ANNOTATION)
+}
+
+/// The objects in a YAML text.
+fn read(path: &Path, text: &str) -> Result<Vec<DynamicObject>> {
+    let read = |document: &str| {
+        let value = serde_saphyr::from_str(document).map_err(|error| Error::Manifest {
+            path: path.to_path_buf(),
+            problem: error.to_string(),
+        })?;
+        object(value)
     };
-    let problem = format!(
-        "line {}: the lab understands no expression but {NAMESPACE_EXPRESSION}: {}",
-        number + 1,
-        line.trim()
-    );
-    Err(Error::Manifest {
-        path: path.to_path_buf(),
-        problem,
-    })
+    split(text).into_iter().map(read).collect()
 }
 
 /// The documents of a YAML text, without those that are empty.
@@ -93,25 +105,8 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test ends at the first thing that is wrong"
-)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_namespace_is_put_in_and_nothing_else_is_understood() {
-        let path = Path::new("x.yaml");
-        assert_eq!(
-            substitute(path, "a: {{ .Release.Namespace }}").unwrap(),
-            "a: kilonova-system"
-        );
-        let error = substitute(path, "a: 1\nb: {{ .Values.b }}")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("line 2"), "{error}");
-    }
 
     #[test]
     fn documents_are_told_apart() {

@@ -42,7 +42,7 @@ pub use self::{
     init::run as run_init,
     libvirt::Libvirt,
     machine::Machine,
-    manifests::SYSTEM_NAMESPACE,
+    manifests::{AGENTS_NAMESPACE, SYSTEM_NAMESPACE},
     node::Node,
     options::{ForwardPolicy, KubeletOptions, LabOptions, NodeOptions},
     pki::write_private,
@@ -53,7 +53,8 @@ pub use self::{
 use self::{control_plane::Services, init::Init, kubeconfig::User, kubectl::Kubectl, pki::Pki};
 use crate::{
     Error, Result,
-    process::{Namespaces, Output, ProcessId, Service},
+    build::Helm,
+    process::{Namespaces, Output, ProcessId, Service, run},
 };
 
 /// A running lab. It ends, with all that is in it, when it is dropped; and when this program ends in whatever way.
@@ -205,7 +206,7 @@ impl Lab {
         client_for(&self.kubeconfig(), Some(token)).await
     }
 
-    /// A token of a `ServiceAccount` of the system's namespace, bound to a Node where one is named.
+    /// A token of a `ServiceAccount` of the chart's, bound to a Node where one is named.
     ///
     /// # Errors
     /// When the API server gives none.
@@ -234,6 +235,17 @@ impl Lab {
         manifest: &str,
     ) -> Result<Output> {
         self.kubectl.run(args, manifest).await
+    }
+
+    /// Runs Helm as admin. Its failure is not an error: see [`Output::checked`].
+    ///
+    /// # Errors
+    /// When there is no Helm, or it cannot be started or takes too long.
+    pub async fn helm<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Result<Output> {
+        let mut command = Helm::find()?.command();
+        command.arg("--kubeconfig").arg(self.kubeconfig());
+        command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        run(command, "").await
     }
 
     /// `kubectl apply -f -`, as a user does it. A refusal is not an error: see [`Output::checked`].

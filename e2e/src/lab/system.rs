@@ -10,6 +10,7 @@ use k8s_openapi::api::{
     core::v1::{Node as KubeNode, ServiceAccount},
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kilonova_crds::names;
 use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -18,7 +19,7 @@ use serde_json::json;
 
 use super::{
     kubeconfig::{self, User},
-    manifests::{self, SYSTEM_NAMESPACE},
+    manifests::{self, AGENTS_NAMESPACE, SYSTEM_NAMESPACE},
     objects::{apply_all, object},
     options::NodeOptions,
     pki::{Pki, write_private},
@@ -37,19 +38,25 @@ pub(super) async fn install(client: &Client) -> Result<()> {
     let namespace = object(json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE},
     }))?;
-    apply_all(client, &[namespace]).await?;
     let mutating = serves_mutating_policies(client).await?;
-    let mut wanted = manifests::crds()?;
-    wanted.extend(manifests::rbac_and_policies()?);
-    wanted.retain(|object| mutating || !is_mutating(object));
-    apply_all(client, &wanted).await?;
+    let version = client.apiserver_version().await;
+    let version = version.map_err(Error::api("ask the API server's version"))?;
+    let (mut namespaces, mut others): (Vec<_>, Vec<_>) =
+        manifests::system(&version.git_version, mutating)
+            .await?
+            .into_iter()
+            .partition(is_namespace);
+    namespaces.push(namespace);
+    others.extend(manifests::crds()?);
+    apply_all(client, &namespaces).await?;
+    apply_all(client, &others).await?;
     crds_established(client).await?;
     policies::in_force(client, mutating).await
 }
 
-fn is_mutating(object: &DynamicObject) -> bool {
+fn is_namespace(object: &DynamicObject) -> bool {
     let types = object.types.as_ref();
-    types.is_some_and(|types| types.kind.starts_with("MutatingAdmissionPolicy"))
+    types.is_some_and(|types| types.kind == "Namespace")
 }
 
 /// `MutatingAdmissionPolicy` is served by default from 1.36 on, and a test may switch it off.
@@ -122,7 +129,7 @@ pub(super) async fn create_node(client: &Client, node: &NodeOptions) -> Result<(
     Ok(())
 }
 
-/// Writes the kubeconfig of a `ServiceAccount` in the system's namespace, its token in a file beside it.
+/// Writes the kubeconfig of a `ServiceAccount` of the chart's, its token in a file beside it.
 pub(super) async fn credentials(
     client: &Client,
     pki: &Pki,
@@ -141,12 +148,17 @@ pub(super) async fn credentials(
     )
 }
 
-/// A token of a `ServiceAccount` of the system's namespace, bound to a Node where one is named.
+/// A token of a `ServiceAccount` of the chart's, bound to a Node where one is named.
 pub(super) async fn token(client: &Client, account: &str, node: Option<&str>) -> Result<String> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let namespace = if account == names::AGENT_SERVICE_ACCOUNT {
+        AGENTS_NAMESPACE
+    } else {
+        SYSTEM_NAMESPACE
+    };
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let failed = || {
         Error::api(format!(
-            "get a token of the ServiceAccount {SYSTEM_NAMESPACE}/{account}"
+            "get a token of the ServiceAccount {namespace}/{account}"
         ))
     };
     let bound_object_ref = match node {

@@ -230,10 +230,12 @@ async fn discovered(client: &Asker) -> BTreeMap<(String, String), BTreeSet<Strin
 
 fn questions(resources: &BTreeMap<(String, String), BTreeSet<String>>) -> Vec<Question> {
     // A right for one name is found by that name; two namespaces are enough to see where it holds.
-    let unnamed = ["", NAMESPACE_1, NAMESPACE_2, "shop", "kilonova-system"].map(|ns| (ns, ""));
-    let named = [NAMESPACE_1, "kilonova-system"].into_iter();
+    let system = ["kilonova-system", "kilonova-agents"];
+    let unnamed = ["", NAMESPACE_1, NAMESPACE_2, "shop"];
+    let unnamed = unnamed.into_iter().chain(system).map(|ns| (ns, ""));
+    let named = [NAMESPACE_1].into_iter().chain(system);
     let named = named.flat_map(|namespace| NAMES.map(|name| (namespace, name)));
-    let places: Vec<_> = unnamed.into_iter().chain(named).collect();
+    let places: Vec<_> = unnamed.chain(named).collect();
     let mut questions = Vec::new();
     for ((group, resource), verbs) in resources {
         for verb in verbs {

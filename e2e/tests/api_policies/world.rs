@@ -15,6 +15,8 @@ pub const NAMESPACE_1: &str = "kilonova-node-node-1";
 pub const NAMESPACE_2: &str = "kilonova-node-node-2";
 /// Where the release is.
 const SYSTEM: &str = "kilonova-system";
+/// Where the agents' pods are.
+const AGENTS: &str = "kilonova-agents";
 
 /// Tokens. Clients are made in each test, because a client belongs to a runtime.
 pub struct World {
@@ -47,13 +49,13 @@ impl World {
         }
         let bound = |kind: &str, name: &str, uid: &Value| json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": uid});
         let pod = admin
-            .post(&format!("/api/v1/namespaces/{SYSTEM}/pods"), &agent_pod())
+            .post(&format!("/api/v1/namespaces/{AGENTS}/pods"), &agent_pod())
             .await
             .unwrap();
         let controllers = token(&admin, SYSTEM, "kilonova-controllers", Value::Null).await;
         let agent = token(
             &admin,
-            SYSTEM,
+            AGENTS,
             "kilonova-agent",
             bound("Node", "node-1", &uids[0]),
         )
@@ -65,12 +67,12 @@ impl World {
             lab,
             agent_in_a_pod: token(
                 &admin,
-                SYSTEM,
+                AGENTS,
                 "kilonova-agent",
                 bound("Pod", "agent", &pod["metadata"]["uid"]),
             )
             .await,
-            agent_without_node: token(&admin, SYSTEM, "kilonova-agent", Value::Null).await,
+            agent_without_node: token(&admin, AGENTS, "kilonova-agent", Value::Null).await,
             node: token(&as_agent, NAMESPACE_1, "kilonova-node", Value::Null).await,
             tenant: token(&admin, "shop", "tenant", Value::Null).await,
             operator: token(&admin, SYSTEM, "operator", Value::Null).await,

@@ -70,7 +70,7 @@ async fn the_charts_files_are_in_force_and_credentials_are_narrow() {
     let me = me.status.and_then(|status| status.user_info).unwrap();
     assert_eq!(
         me.username.as_deref(),
-        Some("system:serviceaccount:kilonova-system:kilonova-agent")
+        Some("system:serviceaccount:kilonova-agents:kilonova-agent")
     );
     let node = me
         .extra

@@ -1,5 +1,6 @@
 //! `kilonova-lab`: what `make` calls. Sets the machine up, keeps one lab running for a person, shows it off.
 
+mod chart;
 mod cluster;
 mod demo;
 mod kept;
@@ -41,6 +42,12 @@ enum Command {
     },
     /// Build the guest image, and print its path and checksum
     GuestImage,
+    /// Write what is generated of the system's chart: its README's table and its schema's descriptions
+    Chart {
+        /// Write nothing, and fail when a file differs
+        #[arg(long)]
+        check: bool,
+    },
     /// Run a command on a node of the running lab
     Exec {
         /// The node: node-1
@@ -137,6 +144,7 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
             println!("{}\n{}", image.path.display(), image.checksum());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Chart { check } => chart::run(check),
         Command::Exec { node, command } => Kept::lab().exec(&node, &command),
         Command::Up => on_runtime(async { up::up(&Progress::new()).await.map(drop) }).map(done),
         Command::Cluster(command) => run_cluster(command),

@@ -73,6 +73,7 @@ pub(crate) fn run(progress: &Progress) -> Result<()> {
     let mount_point = Path::new("/var/lib/kilonova");
     fs::create_dir_all(mount_point).map_err(Error::file("create", mount_point))?;
     build::control_plane::ensure(|what| progress.say(what))?;
+    build::helm::ensure(|what| progress.say(what))?;
     build::guest::ensure(|what| progress.say(what))?;
     programs(progress)?;
     progress.say("set up");
