@@ -11,6 +11,9 @@ use std::{
 use super::{hash, oci::Image, programs};
 use crate::{Error, Result, repo};
 
+/// Whom programs believe when they fetch something.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// What is in every image's root, so that it looks like this machine's: the directories that Debian has merged.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
@@ -50,8 +53,8 @@ pub fn pause() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The archives of the product's images (`kilonova-controllers:dev`, `kilonova-agent:dev`), made from the programs that
-/// have been built when they are not there for these.
+/// The archives of the product's images, under the names that the chart has by default; made from the programs that have
+/// been built when they are not there for these.
 ///
 /// # Errors
 /// When a program has not been built, or an archive cannot be made.
@@ -64,8 +67,9 @@ pub fn product() -> Result<Vec<PathBuf>> {
 
 fn image(name: &str, tools: &[&str], user: &str) -> Result<PathBuf> {
     let program = programs::program(name)?;
-    let hash = hash::file(&program)?;
-    let path = repo::cache().join(format!("images/{name}-{}.tar", short(&hash)));
+    let made_by = [include_str!("images.rs"), include_str!("oci.rs")];
+    let hash = hash::inputs(repo::root().as_path(), &[program.clone()], &made_by)?;
+    let path = repo::cache().join(format!("images/{name}-{hash}.tar"));
     if path.is_file() {
         return Ok(path);
     }
@@ -73,11 +77,12 @@ fn image(name: &str, tools: &[&str], user: &str) -> Result<PathBuf> {
     let entrypoint = format!("/usr/bin/{name}");
     root.add(&program, Path::new(&entrypoint))?;
     root.strip(&entrypoint)?;
+    root.file(Path::new(CERTIFICATES), Path::new(CERTIFICATES))?;
     for tool in tools {
         root.copy(&which(tool)?)?;
     }
     let image = Image {
-        name: &format!("docker.io/library/{name}:dev"),
+        name: &format!("docker.io/library/{name}:{}", env!("CARGO_PKG_VERSION")),
         entrypoint: &[&entrypoint],
         user,
     };

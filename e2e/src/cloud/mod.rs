@@ -123,6 +123,17 @@ impl Cloud {
         Ok(cloud)
     }
 
+    /// The same for the runtime of another test.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub async fn again(&self) -> Result<Self> {
+        Ok(Self {
+            parts: Arc::clone(&self.parts),
+            client: self.lab().client().await?,
+        })
+    }
+
     async fn over(world: World) -> Result<Self> {
         let parts = Parts::new(world).await?;
         let client = parts.world.lab().client().await?;

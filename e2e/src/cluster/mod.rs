@@ -25,6 +25,7 @@ mod capture;
 mod network;
 mod node;
 mod options;
+mod release;
 
 use std::{
     ops::Deref,
@@ -39,6 +40,7 @@ pub use self::{
     capture::Capture,
     node::ClusterNode,
     options::{ClusterNodeOptions, ClusterOptions},
+    release::RELEASE,
 };
 use crate::{
     Error, Result,
