@@ -38,8 +38,8 @@ for dir in /var/lib/containerd /var/lib/kubelet /var/log/pods /var/log/container
   mkdir -p "$dir" "/mnt$dir"
   mount --bind "/mnt$dir" "$dir"
 done
-# The kubelet's statistics need a clock speed, of which this kernel says nothing.
-sed '/^bogomips/i cpu MHz\t\t: 2000.000' /proc/cpuinfo > /run/cpuinfo
+# The kubelet's statistics need a clock speed and libvirt the sizes of addresses, of which this kernel says nothing.
+sed '/^bogomips/i cpu MHz\t\t: 2000.000\naddress sizes\t: 46 bits physical, 48 bits virtual' /proc/cpuinfo > /run/cpuinfo
 mount --bind /run/cpuinfo /proc/cpuinfo
 mkdir -p /run/lock /run/libvirt /run/netns
 mount --make-rshared /

@@ -127,10 +127,11 @@ impl Root {
             let dir = root.path().join(dir);
             fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
         }
-        for name in MERGED {
+        let merged = MERGED.map(|name| (name, format!("usr/{name}")));
+        let links = merged.into_iter().chain([("var/run", "../run".to_owned())]);
+        for (name, target) in links {
             let link = root.path().join(name);
-            std::os::unix::fs::symlink(format!("usr/{name}"), &link)
-                .map_err(Error::file("create", link))?;
+            std::os::unix::fs::symlink(target, &link).map_err(Error::file("create", link))?;
         }
         let users = root.path().join("etc/passwd");
         fs::write(&users, USERS).map_err(Error::file("write", &users))?;
