@@ -7,6 +7,7 @@
 
 mod api;
 mod cli;
+mod jitter;
 mod metrics;
 mod node;
 mod run;

@@ -3,8 +3,9 @@
 
 use crate::api::{ApiError, Bootstrap, NodeApi, Writer, register};
 use crate::cli::Cli;
+use crate::jitter::Jitter;
 use crate::metrics::Metrics;
-use crate::node::{self, Node, ProbeError};
+use crate::node::{self, LIBVIRT_RETRY, Node, ProbeError, Waiting};
 use crate::runner::{Parts, Runner, SegmentHolders};
 use crate::watch;
 use crate::world::World;
@@ -22,13 +23,14 @@ use kilonova_crds::Hypervisor;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-/// How often libvirt, or the API server, is tried again at the start.
+/// How often the API server is tried again at the start.
 const RETRY: Duration = Duration::from_secs(2);
 /// How often everything is looked at, whatever the events said.
 const RESYNC: Duration = Duration::from_mins(1);
@@ -83,13 +85,14 @@ async fn serve(cli: Cli) -> Result<(), RunError> {
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
     let world = Arc::new(World::default());
-    let ready = Arc::clone(&world);
+    let told = Arc::new(AtomicBool::new(false));
+    let ready = Arc::clone(&told);
     let endpoints = Endpoints {
         registry,
         healthy: Arc::new(|| None),
         ready: Arc::new(move || {
-            let waiting = || "the node namespace was not listed yet".to_owned();
-            (!ready.listed()).then(waiting)
+            let waiting = || "the cluster was not told yet what this node is".to_owned();
+            (!ready.load(Ordering::Relaxed)).then(waiting)
         }),
     };
     let (address, server) = http_server::bind(cli.metrics_addr, endpoints).await?;
@@ -103,7 +106,7 @@ async fn serve(cli: Cli) -> Result<(), RunError> {
     let bootstrap = Bootstrap::new(cli.kubeconfig.as_deref(), &cli.node_name).await?;
     tokio::select! {
         listened = server => Err(RunError::Server(listened.err())),
-        ended = work(&cli, metrics, world, storage, network, bootstrap) => ended,
+        ended = work(&cli, metrics, world, told, storage, network, bootstrap) => ended,
     }
 }
 
@@ -111,12 +114,18 @@ async fn work(
     cli: &Cli,
     metrics: Metrics,
     world: Arc<World>,
+    told: Arc<AtomicBool>,
     storage: Storage,
     network: Arc<Network>,
     bootstrap: Bootstrap,
 ) -> Result<(), RunError> {
-    let hypervisor = registered(&bootstrap, &cli.node_name).await;
-    let (libvirt, facts) = libvirt(&cli.libvirt_uri).await;
+    let mut waiting = Waiting {
+        own: bootstrap.client().clone(),
+        metrics: metrics.clone(),
+        hypervisor: registered(&bootstrap, &cli.node_name).await,
+        told: Arc::clone(&told),
+    };
+    let (libvirt, facts) = libvirt(&cli.libvirt_uri, &mut waiting).await;
     let api = bootstrap.enter(&cli.run_dir).await?;
     let settings = settings(cli, &libvirt, &facts, &storage, &api).await?;
     info!(cluster = settings.cluster_id, virtualization = ?settings.virtualization, "this node");
@@ -124,7 +133,8 @@ async fn work(
         name: cli.node_name.clone(),
         own: bootstrap.client().clone(),
         facts,
-        last: Mutex::new(Some(hypervisor)),
+        last: Mutex::new(Some(waiting.hypervisor)),
+        told,
     });
     let own = bootstrap.client().clone();
     let writer = Writer::new(own, api.clone(), metrics.clone());
@@ -214,29 +224,35 @@ async fn listen(runner: &Arc<Runner>) {
 
 /// The Hypervisor of this node, made where there is none. Waits for the API server.
 async fn registered(bootstrap: &Bootstrap, node: &str) -> Hypervisor {
+    let mut jitter = Jitter::of(node);
     loop {
         match register(bootstrap.client(), node).await {
             Ok(hypervisor) => return hypervisor,
             Err(error) => warn!(%error, "cannot register this node"),
         }
-        sleep(RETRY).await;
+        sleep(jitter.next(RETRY)).await;
     }
 }
 
-/// libvirt, and what it says of the node. Waits for it.
-async fn libvirt(uri: &str) -> (Libvirt, NodeFacts) {
+/// libvirt, and what it says of the node. Waits for it, and says meanwhile what is wrong.
+async fn libvirt(uri: &str, waiting: &mut Waiting) -> (Libvirt, NodeFacts) {
     loop {
-        match Libvirt::connect(uri, Limits::default()).await {
+        let trouble = match Libvirt::connect(uri, Limits::default()).await {
             Ok(libvirt) => match libvirt.facts().await {
                 Ok(facts) => return (libvirt, facts),
-                Err(error) => warn!(
-                    error = chain(&error),
-                    "libvirt does not say what this node is"
+                Err(error) => format!(
+                    "libvirt does not say what this node can run ({}): is QEMU installed?",
+                    chain(&error)
                 ),
             },
-            Err(error) => warn!(uri, error = chain(&error), "waiting for libvirt"),
-        }
-        sleep(RETRY).await;
+            Err(error) => format!(
+                "no libvirt at {uri} ({}): install and start libvirtd or virtqemud on this node",
+                chain(&error)
+            ),
+        };
+        warn!(trouble, "waiting for libvirt");
+        waiting.tell(&trouble).await;
+        sleep(LIBVIRT_RETRY).await;
     }
 }
 

@@ -23,7 +23,7 @@ pub const NODE_ANNOTATION: &str = "kilonova.dev/node";
 pub const CLUSTER_ID_ANNOTATION: &str = "kilonova.dev/cluster-id";
 /// Annotation that carries the leader's `leaseTransitions` with each fenced write.
 pub const LEADER_ANNOTATION: &str = "kilonova.dev/leader-transitions";
-/// Label on the agents' DaemonSets and pods: the node group that they are of.
+/// Label on the agents' sets and pods: the node group that they are of.
 pub const NODE_GROUP_LABEL: &str = "kilonova.dev/node-group";
 /// Annotation by which a node namespace or one of our CRDs may be deleted.
 pub const ALLOW_DELETE_ANNOTATION: &str = "kilonova.dev/allow-delete";

@@ -53,8 +53,8 @@ pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error>
 }
 
 /// The definition of a kind. Adds what the derive cannot say: the default of `status` (a new object must not look finished
-/// to a health checker), a sentence each for `spec` and `status`, and that Helm may never delete
-/// a definition, because every object of it would go too.
+/// to a health checker), a sentence each for `spec` and `status`, of which version it is, and that
+/// Helm may never delete a definition, because every object of it would go too.
 fn finished<K>() -> Result<CustomResourceDefinition, serde_json::Error>
 where
     K: CustomResourceExt + JsonSchema,
@@ -67,7 +67,10 @@ where
         .into_generator()
         .into_root_schema_for::<K>()
         .to_value();
-    crd["metadata"]["annotations"] = json!({"helm.sh/resource-policy": "keep"});
+    crd["metadata"]["annotations"] = json!({
+        "helm.sh/resource-policy": "keep",
+        (crate::names::VERSION_ANNOTATION): env!("CARGO_PKG_VERSION"),
+    });
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
         let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") else {
             continue;

@@ -3,6 +3,16 @@
 
 use std::time::Duration;
 
+/// Three quarters of a pause to the whole of it, as `seed` has it.
+#[must_use]
+pub fn jittered(pause: Duration, seed: u64) -> Duration {
+    /// Steps between the shortest and the longest.
+    const STEPS: u32 = 1 << 10;
+    // Below STEPS, so it fits.
+    let step = u32::try_from(seed % u64::from(STEPS)).unwrap_or_default();
+    pause * 3 / 4 + pause / 4 * step / STEPS
+}
+
 /// Waits that double from `first` to `longest`, and begin anew after `calm` without trouble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -82,6 +92,16 @@ mod tests {
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn pauses_are_spread_and_never_longer() {
+        let pause = Duration::from_secs(8);
+        let spread: Vec<_> = (0..2048).map(|seed| jittered(pause, seed)).collect();
+        let (least, most) = (Duration::from_secs(6), Duration::from_secs(8));
+        assert!(spread.iter().all(|p| (least..most).contains(p)));
+        assert!(spread.iter().any(|p| *p < Duration::from_millis(6100)));
+        assert!(spread.iter().any(|p| *p > Duration::from_millis(7900)));
     }
 
     #[test]

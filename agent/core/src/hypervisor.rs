@@ -100,20 +100,7 @@ impl NodeReport<'_> {
     }
 
     fn libvirt_ready(&self, now: &Time) -> Condition {
-        let trouble = self.libvirt_trouble;
-        Condition {
-            type_: LIBVIRT_READY.to_owned(),
-            status: trouble.is_none().into(),
-            reason: if trouble.is_none() {
-                "Connected"
-            } else {
-                "Unreachable"
-            }
-            .to_owned(),
-            message: trouble.unwrap_or_default().to_owned(),
-            last_transition_time: now.clone(),
-            observed_generation: None,
-        }
+        libvirt_ready(self.libvirt_trouble, now)
     }
 
     /// What domains that are not this cluster's use.
@@ -210,6 +197,36 @@ fn ports(spec: &DomainSpec) -> Vec<OrphanPort> {
         ips: port.ips.iter().map(|address| address.ip.clone()).collect(),
     };
     spec.ports.iter().map(port).collect()
+}
+
+fn libvirt_ready(trouble: Option<&str>, now: &Time) -> Condition {
+    Condition {
+        type_: LIBVIRT_READY.to_owned(),
+        status: trouble.is_none().into(),
+        reason: if trouble.is_none() {
+            "Connected"
+        } else {
+            "Unreachable"
+        }
+        .to_owned(),
+        message: trouble.unwrap_or_default().to_owned(),
+        last_transition_time: now.clone(),
+        observed_generation: None,
+    }
+}
+
+/// The agent's part of the status while libvirt has not answered since this agent's start: what it
+/// was, and what is wrong.
+#[must_use]
+pub fn without_libvirt(
+    previous: Option<&HypervisorStatus>,
+    trouble: &str,
+    now: &Time,
+) -> HypervisorStatus {
+    let mut status = previous.cloned().unwrap_or_default();
+    let told = vec![libvirt_ready(Some(trouble), now)];
+    status.conditions = carry_transition_times(&status.conditions, told);
+    status
 }
 
 /// Whether the agent's part of a status must be written: anything differs but the controllers'
@@ -336,6 +353,24 @@ mod tests {
         assert!(!differs(Some(&seen), &status));
         seen.versions = None;
         assert!(differs(Some(&seen), &status) && differs(None, &status));
+    }
+
+    #[test]
+    fn without_libvirt_a_node_is_what_it_was_and_says_so() {
+        let now = Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+        let previous = report(&[], &[]);
+        let lame = without_libvirt(Some(&previous), "no socket", &now);
+        assert_eq!(lame.capacity, previous.capacity);
+        assert_eq!(lame.conditions.len(), 1);
+        assert_eq!(lame.conditions[0].status, ConditionStatus::False);
+        assert_eq!(lame.conditions[0].message, "no socket");
+        let new = without_libvirt(None, "no socket", &now);
+        assert_eq!((new.capacity, new.conditions.len()), (None, 1));
+        // Told once, it is told.
+        assert!(!differs(
+            Some(&lame),
+            &without_libvirt(Some(&lame), "no socket", &now)
+        ));
     }
 
     #[test]

@@ -6,8 +6,9 @@
 mod token;
 mod write;
 
-pub use write::{WriteError, Writer, register};
+pub use write::{WriteError, Writer, register, report};
 
+use crate::jitter::Jitter;
 use k8s_openapi::api::core::v1::Namespace;
 use kilonova_crds::Domain;
 use kilonova_crds::names::{self, CLUSTER_ID_ANNOTATION};
@@ -92,6 +93,7 @@ impl Bootstrap {
         let namespace = names::node_namespace(&self.node);
         let tokens = token::Tokens::new(self.client.clone(), &namespace, directory);
         let mut told = false;
+        let mut jitter = Jitter::of(&self.node);
         let expires = loop {
             match tokens.renew().await {
                 Ok(expires) => break expires,
@@ -102,7 +104,7 @@ impl Bootstrap {
                 }
                 Err(token::TokenError::Refused(_)) => {}
             }
-            sleep(RETRY).await;
+            sleep(jitter.next(RETRY)).await;
         };
         let mut config = self.config.clone();
         config.auth_info = AuthInfo {

@@ -101,12 +101,7 @@ impl Writer {
         node: &str,
         status: &HypervisorStatus,
     ) -> Result<Hypervisor, WriteError> {
-        let api: Api<Hypervisor> = Api::all(self.own.clone());
-        let mut applied = Hypervisor::new(node, HypervisorSpec::default());
-        applied.status = Some(status.clone());
-        let patch = Patch::Apply(&applied);
-        self.send("hypervisor", api.patch_status(node, &applying(), &patch))
-            .await
+        report(&self.own, &self.metrics, node, status).await
     }
 
     /// Renews the Lease, or makes it. It is the one write that comes again and again, so it is here
@@ -149,13 +144,39 @@ impl Writer {
         object: &'static str,
         write: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
-        let result = match timeout(PATIENCE, write).await {
-            Ok(result) => result.map_err(WriteError::from),
-            Err(_) => Err(WriteError::Timeout),
-        };
-        self.metrics.write(object, result.is_ok());
-        result
+        send(&self.metrics, object, write).await
     }
+}
+
+async fn send<T>(
+    metrics: &Metrics,
+    object: &'static str,
+    write: impl Future<Output = kube::Result<T>>,
+) -> Result<T, WriteError> {
+    let result = match timeout(PATIENCE, write).await {
+        Ok(result) => result.map_err(WriteError::from),
+        Err(_) => Err(WriteError::Timeout),
+    };
+    metrics.write(object, result.is_ok());
+    result
+}
+
+/// Applies the agent's part of its Hypervisor's status, with the agent's own token.
+///
+/// # Errors
+/// When the API server does not take it.
+pub async fn report(
+    own: &Client,
+    metrics: &Metrics,
+    node: &str,
+    status: &HypervisorStatus,
+) -> Result<Hypervisor, WriteError> {
+    let api: Api<Hypervisor> = Api::all(own.clone());
+    let mut applied = Hypervisor::new(node, HypervisorSpec::default());
+    applied.status = Some(status.clone());
+    let (params, patch) = (applying(), Patch::Apply(&applied));
+    let write = api.patch_status(node, &params, &patch);
+    send(metrics, "hypervisor", write).await
 }
 
 /// Makes the Hypervisor of this node, where there is none; its spec is the operator's.

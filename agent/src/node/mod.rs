@@ -1,10 +1,13 @@
 //! What the cluster is told of this node: its Hypervisor, and by a Lease that its agent lives.
 
 mod probe;
+mod waiting;
 
 pub use probe::{ProbeError, virtualization};
+pub use waiting::{LIBVIRT_RETRY, Waiting};
 
 use crate::api::{WriteError, register};
+use crate::jitter::Jitter;
 use crate::runner::{Runner, kernel_release};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -15,11 +18,12 @@ use kilonova_crds::Hypervisor;
 use kube::Client;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// How often the Lease is renewed; four renewals may be missed before the node counts as lost.
+/// How often the Lease is renewed, at the least; four renewals may be missed before the node counts as lost.
 const RENEW: Duration = Duration::from_secs(10);
 /// What the Lease says of itself, in seconds.
 const LEASE_SECONDS: i32 = 40;
@@ -40,6 +44,8 @@ pub struct Node {
     pub facts: NodeFacts,
     /// The Hypervisor as the API server last answered.
     pub last: Mutex<Option<Hypervisor>>,
+    /// Whether the cluster was told what this node is, and what it lacks.
+    pub told: Arc<AtomicBool>,
 }
 
 impl Node {
@@ -141,6 +147,7 @@ impl Node {
             sleep(RETRY).await;
             self.verify().await;
         }
+        self.told.store(true, Ordering::Relaxed);
     }
 
     /// Makes sure that the Hypervisor is there, and knows it as it is.
@@ -154,6 +161,7 @@ impl Node {
     /// Renews the Lease, for ever.
     pub async fn keep_alive(self: Arc<Self>, runner: Arc<Runner>) {
         let writer = &runner.parts().writer;
+        let mut jitter = Jitter::of(&self.name);
         loop {
             let pause = match writer.renew_lease(&self.name, LEASE_SECONDS).await {
                 Ok(()) => RENEW,
@@ -162,7 +170,7 @@ impl Node {
                     RETRY
                 }
             };
-            sleep(pause).await;
+            sleep(jitter.next(pause)).await;
         }
     }
 }

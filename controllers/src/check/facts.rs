@@ -10,7 +10,7 @@ use kube::{Api, Client};
 pub const DEPLOYMENT: &str = "kilonova-controllers";
 /// What selects the pods of the controllers.
 const CONTROLLERS: &str = "app.kubernetes.io/component=controllers";
-/// What selects the agents' DaemonSets and their pods.
+/// What selects the sets of the agents, and their pods.
 const AGENTS: &str = "app.kubernetes.io/component=agent";
 /// What selects the events that tell of refused pods.
 const REFUSED: &str = "reason=FailedCreate";
@@ -33,7 +33,7 @@ pub struct Facts {
     pub deployment: Option<Deployment>,
     /// Its pods.
     pub controllers: Vec<Pod>,
-    /// The DaemonSets of the agents.
+    /// The agents' sets, one for each node group.
     pub groups: Vec<DaemonSet>,
     /// Their pods.
     pub agents: Vec<Pod>,

@@ -130,12 +130,13 @@ fn reasons(pods: &[Pod], refusals: &[Event], owner: &str) -> String {
         let said = containers.filter(|c| !c.ready).find_map(container);
         Some(format!("{}: {}", pod.name_any(), said.or(unscheduled)?))
     });
-    let refused = refusals.iter().filter_map(|event| {
+    let mut refused = refusals.iter().filter_map(|event| {
         let about = event.involved_object.name.as_deref()?;
         about.starts_with(owner).then(|| event.message.clone())?
     });
-    let distinct: BTreeSet<_> = waiting.take(3).chain(refused.last()).collect();
-    distinct.iter().map(|why| format!("\n    {why}")).collect()
+    let distinct: BTreeSet<_> = waiting.take(3).chain(refused.next_back()).collect();
+    let lines = distinct.iter().flat_map(|why| ["\n    ", why.as_str()]);
+    lines.collect()
 }
 
 /// What keeps a container from being ready.

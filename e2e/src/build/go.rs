@@ -51,11 +51,9 @@ impl GoProgram<'_> {
         if let Some(dir) = dir {
             fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         }
-        let set = self
-            .variables
-            .iter()
-            .map(|variable| format!(" -X {variable}"));
-        let flags = format!("-s -w{}", set.collect::<String>());
+        let set = self.variables.iter().flat_map(|v| ["-X", v.as_str()]);
+        let flags: Vec<_> = ["-s", "-w"].into_iter().chain(set).collect();
+        let flags = flags.join(" ");
         let mut command = Command::new("go");
         command
             .args([

@@ -1,7 +1,7 @@
 //! What the charts carry, as the lab applies it: the CRDs as crdgen writes them, and what Helm renders of the system's
 //! chart with its defaults.
 //!
-//! Deployment and DaemonSets are left out: a lab has no kubelet, and starts controllers and agents itself.
+//! Workloads are left out: a lab has no kubelet, and starts controllers and agents itself.
 
 use std::{
     fs,
