@@ -30,7 +30,13 @@ const AGENT_TOOLS: [&str; 8] = [
 ];
 
 /// Whoever runs as root there is root; the others are for programs that give up being it.
-const USERS: &str = "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
+const ACCOUNTS: [(&str, &str); 2] = [
+    (
+        "passwd",
+        "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+    ),
+    ("group", "root:x:0:\nnogroup:x:65534:\n"),
+];
 
 /// The archive of the image that keeps a pod's namespaces, made when it is not there.
 ///
@@ -122,19 +128,24 @@ impl Root {
             "etc",
             "run",
             "tmp",
+            "var/run",
             "var/lib/misc",
         ] {
             let dir = root.path().join(dir);
             fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
         }
         let merged = MERGED.map(|name| (name, format!("usr/{name}")));
-        let links = merged.into_iter().chain([("var/run", "../run".to_owned())]);
+        // All of /var/run must not be the node's /run: Kubernetes mounts the pod's token there.
+        let socket = ("var/run/libvirt", "/run/libvirt".to_owned());
+        let links = merged.into_iter().chain([socket]);
         for (name, target) in links {
             let link = root.path().join(name);
             std::os::unix::fs::symlink(target, &link).map_err(Error::file("create", link))?;
         }
-        let users = root.path().join("etc/passwd");
-        fs::write(&users, USERS).map_err(Error::file("write", &users))?;
+        for (name, text) in ACCOUNTS {
+            let path = root.path().join("etc").join(name);
+            fs::write(&path, text).map_err(Error::file("write", &path))?;
+        }
         Ok(root)
     }
 

@@ -40,7 +40,7 @@ pub use self::{
     capture::Capture,
     node::ClusterNode,
     options::{ClusterNodeOptions, ClusterOptions},
-    release::RELEASE,
+    release::{RELEASE, helm, install},
 };
 use crate::{
     Error, Result,

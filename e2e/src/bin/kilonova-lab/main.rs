@@ -2,6 +2,7 @@
 
 mod chart;
 mod cluster;
+mod cluster_demo;
 mod demo;
 mod kept;
 mod progress;
@@ -97,6 +98,8 @@ enum ClusterCommand {
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
         nodes: u8,
     },
+    /// Show it: `helm install` on the cluster that is up, and an instance on each node
+    Demo,
     /// End and remove what `cluster up` started
     Down,
     /// Run a command on a node of the running cluster
@@ -157,6 +160,7 @@ fn run_cluster(command: ClusterCommand) -> kilonova_e2e::Result<ExitCode> {
     match command {
         ClusterCommand::Setup => setup::cluster(&progress)?,
         ClusterCommand::Up { nodes } => on_runtime(cluster::up(&progress, nodes.into()))?,
+        ClusterCommand::Demo => on_runtime(cluster_demo::run())?,
         ClusterCommand::Down => cluster::down(&progress)?,
         ClusterCommand::Exec { node, command } => return Kept::cluster().exec(&node, &command),
     }
