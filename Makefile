@@ -8,9 +8,11 @@ TOOLS := .kilonova/cache/tools
 E2E_SUITES  ?= 2
 E2E_THREADS ?= 2
 E2E    := -p kilonova-e2e -p kilonova-controllers
-SUITES := way $(basename $(notdir $(filter-out %/api_common,$(wildcard e2e/tests/*))))
+SUITES := way $(basename $(notdir $(filter-out %/api_common %/cluster,$(wildcard e2e/tests/*))))
+# How many nodes `make lab` starts.
+NODES ?= 2
 
-.PHONY: help preflight setup build up down demo test lint unit gitops e2e bench crds chart images
+.PHONY: help preflight setup build up down demo lab lab-down lab-demo test test-lab lint unit gitops e2e bench crds chart images
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -36,6 +38,16 @@ down: ## end and remove what `make up` started
 demo: preflight ## set up, start, boot an instance from examples/quickstart, show it, end
 	@$(LAB) demo $(DEMO_ARGS)
 
+lab: preflight ## real Kubernetes nodes on this machine (NODES=2); leaves .kilonova/cluster.kubeconfig
+	@$(LAB) cluster setup
+	@$(LAB) cluster up --nodes $(NODES)
+
+lab-down: ## end and remove what `make lab` started
+	@if [ -x target/release/kilonova-lab ]; then target/release/kilonova-lab cluster down; else $(LAB) cluster down; fi
+
+lab-demo: lab ## helm install there, and an instance on each node
+	@$(LAB) cluster demo
+
 test: setup lint unit gitops e2e ## everything that can be tested
 
 lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
@@ -44,7 +56,7 @@ lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" cargo deny check --hide-inclusion-graph bans licenses sources
 	cargo run --quiet -p kilonova-crds --bin crdgen -- --check $(CRDS) docs/api.md
 	$(LAB) chart --check
-	@test -z "$$(gofmt -l e2e/control-plane gitops)" || { echo "run gofmt on:"; gofmt -l e2e/control-plane gitops; exit 1; }
+	@test -z "$$(gofmt -l e2e gitops)" || { echo "run gofmt on:"; gofmt -l e2e gitops; exit 1; }
 
 unit: ## tests without a control plane (root: network namespaces, a libvirtd of their own)
 	cargo test --quiet --workspace --exclude kilonova-e2e --exclude kilonova-controllers
@@ -61,6 +73,12 @@ e2e: build ## tests on real parts, with real guests (root); one of them: make e2
 	@printf '%s\n' $(SUITES) | xargs -P $(E2E_SUITES) -I SUITE sh -c \
 		'said=$$(cargo test --quiet $(E2E) --test SUITE -- --test-threads=$(E2E_THREADS) $(TEST) 2>&1); code=$$?; \
 		printf "== SUITE\n%s\n" "$$said"; exit $$code'
+
+# One cluster for all of them, which some upset on purpose: one at a time.
+test-lab: build ## tests on real Kubernetes nodes, with the charts installed (root)
+	@$(LAB) cluster setup
+	cargo build --quiet -p kilonova-e2e --bin kilonova-lab
+	cargo test --quiet -p kilonova-e2e --test cluster -- --test-threads=1 $(TEST)
 
 bench: setup ## measurements, as ratios in one run (root, some minutes, best on a quiet machine); see docs/performance.md
 	cargo bench --quiet -p kilonova-e2e --bench way

@@ -20,6 +20,7 @@
 pub mod build;
 pub mod chart;
 pub mod cloud;
+pub mod cluster;
 pub mod error;
 pub mod lab;
 pub mod process;

@@ -33,6 +33,18 @@ pub fn up_kubeconfig() -> PathBuf {
     work().join("kubeconfig")
 }
 
+/// The one cluster that `make lab` keeps.
+#[must_use]
+pub fn cluster_dir() -> PathBuf {
+    work().join("cluster")
+}
+
+/// The kubeconfig that `make lab` leaves for the user's own shell.
+#[must_use]
+pub fn cluster_kubeconfig() -> PathBuf {
+    work().join("cluster.kubeconfig")
+}
+
 /// The helper binary of the lab (`kilonova-lab`): this very program, or the one beside a test's program.
 #[must_use]
 pub fn lab_binary() -> Option<PathBuf> {

@@ -89,7 +89,7 @@ pub fn ensure(say: impl FnOnce(&str)) -> Result<ControlPlane> {
 }
 
 /// The release that the lab runs, as `v1.36.3`.
-fn release() -> Result<String> {
+pub(super) fn release() -> Result<String> {
     let path = source_dir().join("VERSION");
     let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
     Ok(text.trim().to_owned())
@@ -100,23 +100,30 @@ fn source_dir() -> PathBuf {
 }
 
 fn program<'a>(dir: &'a Path, release: &'a str) -> GoProgram<'a> {
+    GoProgram {
+        dir,
+        name: "control-plane",
+        package: ".",
+        release,
+        variables: version_variables(release),
+        tags: "",
+        several: false,
+    }
+}
+
+/// What tells a program of Kubernetes its release: without it, it says `v0.0.0`.
+pub(super) fn version_variables(release: &str) -> Vec<String> {
     let mut numbers = release.trim_start_matches('v').split('.');
     let (major, minor) = (
         numbers.next().unwrap_or_default(),
         numbers.next().unwrap_or_default(),
     );
     let package = "k8s.io/component-base/version";
-    GoProgram {
-        dir,
-        name: "control-plane",
-        package: ".",
-        release,
-        variables: vec![
-            format!("{package}.gitVersion={release}"),
-            format!("{package}.gitMajor={major}"),
-            format!("{package}.gitMinor={minor}"),
-        ],
-    }
+    vec![
+        format!("{package}.gitVersion={release}"),
+        format!("{package}.gitMajor={major}"),
+        format!("{package}.gitMinor={minor}"),
+    ]
 }
 
 /// Directories where the machine may have a control plane.

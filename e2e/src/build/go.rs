@@ -21,6 +21,10 @@ pub(super) struct GoProgram<'a> {
     pub release: &'a str,
     /// Variables that the linker sets, as `package.name=value`.
     pub variables: Vec<String>,
+    /// Build tags, separated by commas.
+    pub tags: &'static str,
+    /// Whether the package is a pattern for several programs: then they are in a directory of the name.
+    pub several: bool,
 }
 
 impl GoProgram<'_> {
@@ -39,7 +43,12 @@ impl GoProgram<'_> {
     pub(super) fn build(&self) -> Result<PathBuf> {
         let path = self.path()?;
         let part = path.with_extension("part");
-        if let Some(dir) = path.parent() {
+        let dir = if self.several {
+            Some(part.as_path())
+        } else {
+            path.parent()
+        };
+        if let Some(dir) = dir {
             fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         }
         let set = self.variables.iter().flat_map(|v| ["-X", v.as_str()]);
@@ -47,7 +56,15 @@ impl GoProgram<'_> {
         let flags = flags.join(" ");
         let mut command = Command::new("go");
         command
-            .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
+            .args([
+                "build",
+                "-trimpath",
+                "-tags",
+                self.tags,
+                "-ldflags",
+                &flags,
+                "-o",
+            ])
             .arg(&part)
             .arg(self.package);
         command.current_dir(self.dir).env("CGO_ENABLED", "0");

@@ -53,18 +53,7 @@ pub fn ensure(say: impl FnOnce(&str)) -> Result<GuestImage> {
     say("building the guest image from Debian's kernel, busybox and dropbear (seconds)");
     let path = image_path()?;
     let script = repo::root().join("e2e/guest/build.sh");
-    let output = Command::new(&script).arg(&path).output();
-    let output = output.map_err(|source| Error::Start {
-        program: script.display().to_string(),
-        source,
-    })?;
-    if !output.status.success() {
-        return Err(Error::Command {
-            command: script.display().to_string(),
-            status: output.status.to_string(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        });
-    }
+    super::quiet(Command::new(&script).arg(&path))?;
     // Last: an image without its sum is not there.
     let sum = path.with_extension("qcow2.sha256");
     fs::write(&sum, hash::file(&path)?).map_err(Error::file("write", sum))?;

@@ -99,6 +99,8 @@ fn program<'a>(dir: &'a Path, release: &'a str) -> Result<GoProgram<'a>> {
         package: "helm.sh/helm/v3/cmd/helm",
         release,
         variables,
+        tags: "",
+        several: false,
     })
 }
 

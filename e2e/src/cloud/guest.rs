@@ -1,22 +1,29 @@
 //! One Instance, seen from outside: its libvirt domain on its node, and its guest.
 
-use std::fs;
-
 use kilonova_crds::names;
 
 use super::InstanceHandle;
 use crate::{
-    Error, Result,
-    lab::Node,
+    Result,
+    lab::{Machine, Node},
     process::Output,
     wait::{GENEROUS, wait_for},
 };
 
 impl<'a> InstanceHandle<'a> {
-    /// The node that it is bound to.
+    /// The machine that it is bound to.
     ///
     /// # Errors
     /// When it is not bound.
+    pub async fn machine(&self) -> Result<&'a Machine> {
+        let name = self.status().await?.node_name.unwrap_or_default();
+        self.cloud.machine(&name)
+    }
+
+    /// The lab's node that it is bound to, which can do more.
+    ///
+    /// # Errors
+    /// When it is not bound, or is bound to a cluster's node.
     pub async fn node(&self) -> Result<&'a Node> {
         let name = self.status().await?.node_name.unwrap_or_default();
         self.cloud.lab().node_named(&name)
@@ -46,7 +53,7 @@ impl<'a> InstanceHandle<'a> {
     pub async fn virsh(&self, command: &str, args: &[&str]) -> Result<String> {
         let uuid = self.uuid().await?;
         let words = [command, &uuid].into_iter().chain(args.iter().copied());
-        let output = self.node().await?.virsh(words).await?;
+        let output = self.machine().await?.virsh(words).await?;
         Ok(output.trim().to_owned())
     }
 
@@ -113,7 +120,7 @@ impl<'a> InstanceHandle<'a> {
     pub async fn ssh(&self, command: &str) -> Result<Output> {
         let (netns, ip) = (self.netns().await?, self.ip().await?);
         let key = &self.cloud.key().private;
-        self.node().await?.ssh(&netns, &ip, key, command).await
+        self.machine().await?.ssh(&netns, &ip, key, command).await
     }
 
     /// Runs a command in the guest as soon as ssh lets us in, and gives its trimmed output.
@@ -147,10 +154,9 @@ impl<'a> InstanceHandle<'a> {
     /// When it is not bound, or nothing is kept.
     pub async fn console(&self) -> Result<String> {
         let uuid = self.uuid().await?;
-        let directory = self.node().await?.state_dir().join("instances").join(uuid);
-        let path = directory.join("console.log");
-        let bytes = fs::read(&path).map_err(Error::file("read", path))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        let path = format!("/var/lib/kilonova/instances/{uuid}/console.log");
+        let output = self.machine().await?.exec(["cat", &path]).await?;
+        output.checked().map(|output| output.stdout)
     }
 
     /// Waits until its console shows a text.
@@ -178,6 +184,6 @@ impl<'a> InstanceHandle<'a> {
             "pid=$(pgrep -f -- '^[^ ]*qemu-system.*{}'); kill -9 $pid; while [ -d /proc/$pid ]; do sleep 0.02; done",
             self.uuid().await?
         );
-        self.node().await?.sh(&script).await.map(drop)
+        self.machine().await?.sh(&script).await.map(drop)
     }
 }

@@ -46,7 +46,8 @@ pub use self::{
 use crate::{
     Error, Result,
     build::GuestImage,
-    lab::{self, ImageServer, Lab, LabOptions, SshKey, network},
+    cluster::Cluster,
+    lab::{self, ImageServer, Lab, LabOptions, Machine, SshKey, network},
     wait::{GENEROUS, wait_for},
 };
 
@@ -60,9 +61,27 @@ pub struct Cloud {
 /// What does not depend on a test's runtime.
 #[derive(Debug)]
 struct Parts {
-    lab: Lab,
+    world: World,
     images: ImageServer,
     key: SshKey,
+}
+
+/// Where the nodes are.
+#[derive(Debug)]
+enum World {
+    /// In namespaces of this machine.
+    Lab(Lab),
+    /// Machines of their own.
+    Cluster(Cluster),
+}
+
+impl World {
+    fn lab(&self) -> &Lab {
+        match self {
+            Self::Lab(lab) => lab,
+            Self::Cluster(cluster) => cluster.lab(),
+        }
+    }
 }
 
 impl fmt::Debug for Cloud {
@@ -75,7 +94,7 @@ impl Drop for Cloud {
     fn drop(&mut self) {
         // Where this is the lab's last owner, it keeps its logs itself.
         if std::thread::panicking() && Arc::strong_count(&self.parts) > 1 {
-            let kept = lab::keep_logs(self.parts.lab.dir());
+            let kept = lab::keep_logs(self.lab().dir());
             eprintln!("the lab's logs are kept in {}", kept.display());
         }
     }
@@ -87,14 +106,41 @@ impl Cloud {
     /// # Errors
     /// When a part does not come up.
     pub async fn start(options: LabOptions) -> Result<Self> {
-        let parts = Parts::start(options).await?;
-        let client = parts.lab.client().await?;
-        let cloud = Self {
-            parts: Arc::new(parts),
-            client,
-        };
+        let lab = Lab::start(options).await?;
+        let cloud = Self::over(World::Lab(lab)).await?;
         cloud.make_offer().await?;
         Ok(cloud)
+    }
+
+    /// Takes a cluster in which Kilonova's CRDs have been installed, and makes the offer. See
+    /// [`Self::hypervisors_ready`] for the rest.
+    ///
+    /// # Errors
+    /// When the offer is refused.
+    pub async fn on(cluster: Cluster) -> Result<Self> {
+        let cloud = Self::over(World::Cluster(cluster)).await?;
+        cloud.apply_offer().await?;
+        Ok(cloud)
+    }
+
+    /// The same for the runtime of another test.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub async fn again(&self) -> Result<Self> {
+        Ok(Self {
+            parts: Arc::clone(&self.parts),
+            client: self.lab().client().await?,
+        })
+    }
+
+    async fn over(world: World) -> Result<Self> {
+        let parts = Parts::new(world).await?;
+        let client = parts.world.lab().client().await?;
+        Ok(Self {
+            parts: Arc::new(parts),
+            client,
+        })
     }
 
     /// The one lab that the tests of this program share, started by the first of them with its options. Each takes
@@ -109,21 +155,61 @@ impl Cloud {
             Ok::<_, Error>(Arc::clone(&cloud.parts))
         };
         let parts = Arc::clone(SHARED.get_or_try_init(start).await?);
-        let client = parts.lab.client().await?;
+        let client = parts.world.lab().client().await?;
         Ok(Self { parts, client })
     }
 
     async fn make_offer(&self) -> Result<()> {
+        self.apply_offer().await?;
+        self.hypervisors_ready().await
+    }
+
+    async fn apply_offer(&self) -> Result<()> {
         let url = self.images().url(GUEST_IMAGE);
         let guest = GuestImage::find()?;
-        self.apply(&offer::objects(&url, &guest.checksum())).await?;
-        self.hypervisors_ready().await
+        self.apply(&offer::objects(&url, &guest.checksum())).await
     }
 
     /// The lab.
     #[must_use]
     pub fn lab(&self) -> &Lab {
-        &self.parts.lab
+        self.parts.world.lab()
+    }
+
+    /// The cluster, where there is one.
+    ///
+    /// # Errors
+    /// When this is a lab without.
+    pub fn cluster(&self) -> Result<&Cluster> {
+        match &self.parts.world {
+            World::Cluster(cluster) => Ok(cluster),
+            World::Lab(_) => Err(Error::Missing {
+                what: "a cluster".to_owned(),
+                remedy: "start the cloud on one".to_owned(),
+            }),
+        }
+    }
+
+    /// A machine by the name of its node.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn machine(&self, name: &str) -> Result<&Machine> {
+        match &self.parts.world {
+            World::Lab(lab) => lab.node_named(name).map(|node| &**node),
+            World::Cluster(cluster) => cluster.node_named(name).map(|node| &**node),
+        }
+    }
+
+    /// The names of the nodes that have an agent.
+    fn hypervisor_names(&self) -> Vec<&str> {
+        match &self.parts.world {
+            World::Lab(lab) => {
+                let nodes = lab.nodes().iter().filter(|node| node.options().agent);
+                nodes.map(|node| node.name()).collect()
+            }
+            World::Cluster(cluster) => cluster.nodes().iter().map(|node| node.name()).collect(),
+        }
     }
 
     /// A client with the admin's credentials.
@@ -210,13 +296,8 @@ impl Cloud {
     /// # Errors
     /// When one does not become so.
     pub async fn hypervisors_ready(&self) -> Result<()> {
-        for node in self
-            .lab()
-            .nodes()
-            .iter()
-            .filter(|node| node.options().agent)
-        {
-            self.hypervisor(node.name(), "Ready=True", |hypervisor| {
+        for name in self.hypervisor_names() {
+            self.hypervisor(name, "Ready=True", |hypervisor| {
                 let status = hypervisor.status.as_ref();
                 status.is_some_and(|s| condition::is_true(&s.conditions, condition::types::READY))
             })
@@ -249,9 +330,9 @@ impl Cloud {
 }
 
 impl Parts {
-    async fn start(options: LabOptions) -> Result<Self> {
+    async fn new(world: World) -> Result<Self> {
         let guest = GuestImage::find()?;
-        let lab = Lab::start(options).await?;
+        let lab = world.lab();
         let dir = lab.dir().join("images");
         fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
         let served = dir.join(GUEST_IMAGE);
@@ -259,7 +340,7 @@ impl Parts {
         Ok(Self {
             images: lab.serve_images(&dir, network::IMAGE_PORT)?,
             key: SshKey::at(&lab.dir().join("id_guest")).await?,
-            lab,
+            world,
         })
     }
 }

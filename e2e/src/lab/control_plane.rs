@@ -1,4 +1,5 @@
-//! etcd, kube-apiserver, kube-controller-manager and, where it is asked for, kube-scheduler of a lab, each a real program of a known release.
+//! etcd, kube-apiserver, kube-controller-manager and, where it is asked for, kube-scheduler of a lab, each a real
+//! program of a known release.
 
 use std::{
     fs,
@@ -17,8 +18,8 @@ use crate::{
     process::{Launch, Namespaces, Service},
 };
 
-/// Only what the lab needs: namespaces, garbage collection, service accounts, aggregated roles. No node lifecycle:
-/// nobody renews the lab's Nodes.
+/// Only what a lab without kubelets needs: namespaces, garbage collection, service accounts, aggregated roles. No node
+/// lifecycle: nobody renews its Nodes.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,serviceaccount-controller,\
     serviceaccount-token-controller,root-ca-certificate-publisher-controller,clusterrole-aggregation-controller,\
     resourcequota-controller";
@@ -32,12 +33,16 @@ const AUDIT_POLICY: &str = r#"{
   ]
 }"#;
 
+/// How long a kubelet may be silent before its Node is not Ready: half of the default, as tests wait for it.
+const NODE_GRACE: &str = "20s";
+
 /// The services, not started.
 #[derive(Debug)]
 pub(super) struct Services {
     pub(super) etcd: Service,
     pub(super) apiserver: Service,
     pub(super) controller_manager: Service,
+    /// Where it is asked for, or there are kubelets to schedule pods onto.
     pub(super) scheduler: Option<Service>,
 }
 
@@ -57,7 +62,8 @@ impl Plan<'_> {
         let apiserver = self.service("kube-apiserver", self.apiserver_args()?);
         let controller_manager =
             self.service("kube-controller-manager", self.controller_manager_args()?);
-        let scheduler = if self.options.scheduler {
+        let pods = self.options.scheduler || !self.options.kubelets.is_empty();
+        let scheduler = if pods {
             Some(self.service("kube-scheduler", self.scheduler_args()?))
         } else {
             None
@@ -127,13 +133,46 @@ impl Plan<'_> {
             file("tls-private-key-file", self.pki.path("apiserver.key")),
             file("audit-policy-file", policy),
             file("audit-log-path", audit_log(self.dir)),
+            file(
+                "kubelet-client-certificate",
+                self.pki.path("apiserver-kubelet-client.crt"),
+            ),
+            file(
+                "kubelet-client-key",
+                self.pki.path("apiserver-kubelet-client.key"),
+            ),
+            file("kubelet-certificate-authority", self.pki.path("ca.crt")),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
         ];
         args.extend(self.options.apiserver_args.iter().cloned());
         Ok(args)
     }
 
+    fn controller_manager_args(&self) -> Result<Vec<String>> {
+        let name = "kube-controller-manager";
+        let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
+        let mut args = vec![
+            file("kubeconfig", self.kubeconfig(name)?),
+            file("root-ca-file", self.pki.path("ca.crt")),
+            file(
+                "service-account-private-key-file",
+                self.pki.path("service-accounts.key"),
+            ),
+            file("cert-dir", self.dir.join("certificates")),
+            "--use-service-account-credentials=true".to_owned(),
+            "--leader-elect=false".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+        ];
+        args.push(if self.options.kubelets.is_empty() {
+            format!("--controllers={CONTROLLERS}")
+        } else {
+            format!("--node-monitor-grace-period={NODE_GRACE}")
+        });
+        Ok(args)
+    }
+
     fn scheduler_args(&self) -> Result<Vec<String>> {
-        let config = self.kubeconfig_of("kube-scheduler")?;
+        let config = self.kubeconfig("kube-scheduler")?;
         Ok(vec![
             format!("--kubeconfig={}", config.display()),
             format!("--cert-dir={}", self.dir.join("certificates").display()),
@@ -142,29 +181,12 @@ impl Plan<'_> {
         ])
     }
 
-    fn kubeconfig_of(&self, user: &'static str) -> Result<PathBuf> {
-        let config = self.dir.join(format!("{user}.kubeconfig"));
-        let (server, user) = (kubeconfig::lab_server(), User::Certificate(user));
-        kubeconfig::write(&config, &server, self.pki, &user)?;
-        Ok(config)
-    }
-
-    fn controller_manager_args(&self) -> Result<Vec<String>> {
-        let config = self.kubeconfig_of("kube-controller-manager")?;
-        let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
-        Ok(vec![
-            file("kubeconfig", config),
-            file("root-ca-file", self.pki.path("ca.crt")),
-            file(
-                "service-account-private-key-file",
-                self.pki.path("service-accounts.key"),
-            ),
-            file("cert-dir", self.dir.join("certificates")),
-            format!("--controllers={CONTROLLERS}"),
-            "--use-service-account-credentials=true".to_owned(),
-            "--leader-elect=false".to_owned(),
-            "--bind-address=127.0.0.1".to_owned(),
-        ])
+    /// The kubeconfig of a part with a certificate of its name.
+    fn kubeconfig(&self, name: &str) -> Result<PathBuf> {
+        let path = self.dir.join(format!("{name}.kubeconfig"));
+        let server = kubeconfig::lab_server();
+        kubeconfig::write(&path, &server, self.pki, &User::Certificate(name))?;
+        Ok(path)
     }
 }
 

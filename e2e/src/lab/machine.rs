@@ -7,35 +7,61 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Result,
-    process::{Namespaces, Output, run, run_for},
+    process::{Namespaces, Output, ProcessId, run, run_for},
 };
 
 /// How long a guest under emulation may take to answer one command over ssh.
 const SSH_LIMIT: Duration = Duration::from_mins(1);
 
+/// What is the same for every login: nobody is asked anything, and nobody's host keys are kept.
+const SSH: [&str; 13] = [
+    "ssh",
+    "-o",
+    "BatchMode=yes",
+    "-o",
+    "IdentitiesOnly=yes",
+    "-o",
+    "StrictHostKeyChecking=no",
+    "-o",
+    "UserKnownHostsFile=/dev/null",
+    "-o",
+    "LogLevel=ERROR",
+    "-o",
+    "ConnectTimeout=5",
+];
+
+/// How a command gets onto a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Access {
+    /// Into the namespaces of a process.
+    Namespaces(ProcessId),
+    /// Over the lab's network, as root with a private key.
+    Ssh {
+        /// The lab's first process.
+        lab: ProcessId,
+        /// The private key.
+        key: PathBuf,
+    },
+}
+
 /// A node as far as commands on it are concerned.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     name: String,
     address: Ipv4Addr,
-    dir: PathBuf,
-    namespaces: Namespaces,
+    access: Access,
 }
 
 impl Machine {
-    pub(super) fn new(
-        name: String,
-        address: Ipv4Addr,
-        dir: PathBuf,
-        namespaces: Namespaces,
-    ) -> Self {
+    pub(crate) fn new(name: String, address: Ipv4Addr, access: Access) -> Self {
         Self {
             name,
             address,
-            dir,
-            namespaces,
+            access,
         }
     }
 
@@ -51,28 +77,31 @@ impl Machine {
         self.address
     }
 
-    /// What is `/var/lib/kilonova` on the node, as the real machine sees it.
-    #[must_use]
-    pub fn state_dir(&self) -> PathBuf {
-        self.dir.join("state")
-    }
-
-    /// Its namespaces, to start more in them.
-    #[must_use]
-    pub fn namespaces(&self) -> &Namespaces {
-        &self.namespaces
-    }
-
     /// A command on the node, to be run with [`run`] or by other means.
     #[must_use]
     pub fn command<S: AsRef<str>>(&self, argv: impl IntoIterator<Item = S>) -> Command {
-        let mut argv = argv.into_iter();
-        let program = argv.next();
-        let mut command = self
-            .namespaces
-            .command(program.as_ref().map_or("true", AsRef::as_ref));
-        command.args(argv.map(|arg| arg.as_ref().to_owned()));
-        command
+        let words: Vec<_> = argv
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
+        match &self.access {
+            Access::Namespaces(holder) => {
+                let (program, rest) = words
+                    .split_first()
+                    .map_or(("true", &[][..]), |(program, rest)| (program, rest));
+                let mut command = Namespaces::node(*holder).command(program);
+                command.args(rest);
+                command
+            }
+            Access::Ssh { lab, key } => {
+                let mut command = Namespaces::lab(*lab).command("ssh");
+                command.args(&SSH[1..]).arg("-i").arg(key);
+                command.arg(format!("root@{}", self.address));
+                let words: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+                command.arg(words.join(" "));
+                command
+            }
+        }
     }
 
     /// Runs a command on the node. Its failure is not an error: see [`Output::checked`].
@@ -97,8 +126,9 @@ impl Machine {
     /// # Errors
     /// When it fails.
     pub async fn virsh<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Result<String> {
-        let mut command = self.command(["virsh", "--quiet", "--connect", "qemu:///system"]);
-        command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        let own = ["virsh", "--quiet", "--connect", "qemu:///system"].map(str::to_owned);
+        let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        let command = self.command(own.into_iter().chain(args));
         run(command, "").await?.checked().map(|o| o.stdout)
     }
 
@@ -121,9 +151,9 @@ impl Machine {
         netns: &str,
         argv: impl IntoIterator<Item = S>,
     ) -> Command {
-        let mut command = self.command(["ip", "netns", "exec", netns]);
-        command.args(argv.into_iter().map(|arg| arg.as_ref().to_owned()));
-        command
+        let own = ["ip", "netns", "exec", netns].map(str::to_owned);
+        let argv = argv.into_iter().map(|arg| arg.as_ref().to_owned());
+        self.command(own.into_iter().chain(argv))
     }
 
     /// Runs a command in a guest, over ssh from its segment's network namespace, as root with a private key.
@@ -134,25 +164,40 @@ impl Machine {
     pub async fn ssh(&self, netns: &str, ip: &str, key: &Path, command: &str) -> Result<Output> {
         let key = key.display().to_string();
         let target = format!("root@{ip}");
-        let argv = [
-            "ssh",
-            "-i",
-            &key,
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-o",
-            "LogLevel=ERROR",
-            "-o",
-            "ConnectTimeout=5",
-            &target,
-            command,
-        ];
+        let own = ["-i", &key, &target, command];
+        let argv = SSH.into_iter().chain(own);
         run_for(self.netns_command(netns, argv), "", SSH_LIMIT).await
+    }
+}
+
+/// A word as a shell reads it back.
+pub(crate) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_gives_back_what_was_quoted() {
+        for word in [
+            "",
+            "plain",
+            "two words",
+            "it's",
+            "$HOME `id` \"x\" \\ ;&|",
+            "a\nb",
+        ] {
+            let mut shell = Command::new("sh");
+            let output = shell
+                .arg("-c")
+                .arg(format!("printf %s {}", quoted(word)))
+                .output();
+            assert_eq!(
+                output.map(|o| o.stdout).ok().as_deref(),
+                Some(word.as_bytes())
+            );
+        }
     }
 }

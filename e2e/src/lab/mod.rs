@@ -33,6 +33,7 @@ use std::{
 
 use kube::Client;
 
+pub(crate) use self::machine::{Access, quoted};
 pub use self::{
     audit::{AuditEvent, AuditObject, AuditStatus, AuditUser},
     client::client_for,
@@ -43,14 +44,14 @@ pub use self::{
     machine::Machine,
     manifests::{AGENTS_NAMESPACE, SYSTEM_NAMESPACE},
     node::Node,
-    options::{ForwardPolicy, LabOptions, NodeOptions},
+    options::{ForwardPolicy, KubeletOptions, LabOptions, NodeOptions},
     pki::write_private,
     record::Record,
     ssh_key::SshKey,
     start::ready,
     system::{install as install_system, remove as remove_system, token as account_token},
 };
-use self::{control_plane::Services, init::Init, kubectl::Kubectl, pki::Pki};
+use self::{control_plane::Services, init::Init, kubeconfig::User, kubectl::Kubectl, pki::Pki};
 use crate::{
     Error, Result,
     build::Helm,
@@ -270,6 +271,36 @@ impl Lab {
     /// When the audit log cannot be read.
     pub fn audit(&self) -> Result<Vec<AuditEvent>> {
         audit::read(&control_plane::audit_log(&self.dir))
+    }
+
+    /// Writes down the nodes of a cluster, for who did not start it.
+    pub(crate) fn record_machines(
+        &self,
+        machines: impl IntoIterator<Item = Machine>,
+    ) -> Result<()> {
+        let Some(init) = &self.init else {
+            return Ok(());
+        };
+        init.record().clone().with_nodes(machines).write(&self.dir)
+    }
+
+    /// Writes what a kubelet needs into a directory: `kubeconfig`, `ca.crt`, `serving.crt` and `serving.key`.
+    pub(crate) fn kubelet_files(&self, name: &str, to: &Path) -> Result<()> {
+        fs::create_dir_all(to).map_err(Error::file("create", to))?;
+        for (from, file) in [
+            ("ca.crt".to_owned(), "ca.crt"),
+            (format!("{name}-serving.crt"), "serving.crt"),
+            (format!("{name}-serving.key"), "serving.key"),
+        ] {
+            let (from, file) = (self.pki.path(&from), to.join(file));
+            fs::copy(&from, &file).map_err(Error::file("write", file))?;
+        }
+        kubeconfig::write(
+            &to.join("kubeconfig"),
+            &kubeconfig::lab_server(),
+            &self.pki,
+            &User::Certificate(name),
+        )
     }
 
     /// Lets the lab run on after this program; see [`Lab::process`] for what ends it.

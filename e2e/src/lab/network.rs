@@ -15,8 +15,9 @@ pub const CONTROL_PLANE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// The range of services. There is no kube-proxy; the API server wants one.
 pub const SERVICES: &str = "10.96.0.0/16";
-/// The API server's port at [`CONTROL_PLANE`].
-pub const API_PORT: u16 = 6443;
+/// The API server's port at [`CONTROL_PLANE`], and at [`SERVICE`], where pods look for it: the same, so that no
+/// kube-proxy is needed in between.
+pub const API_PORT: u16 = 443;
 /// The image server's port at [`CONTROL_PLANE`].
 pub const IMAGE_PORT: u16 = 8080;
 /// The first port for metrics of the controllers; replica `n` has this plus `n`.
@@ -33,13 +34,17 @@ pub(super) async fn create(namespaces: &Namespaces, dir: &Path) -> Result<()> {
     script(
         namespaces.command("bash"),
         include_str!("../../lab/network.sh"),
-        &[CONTROL_PLANE.to_string(), dir.display().to_string()],
+        &[
+            CONTROL_PLANE.to_string(),
+            SERVICE.to_string(),
+            dir.display().to_string(),
+        ],
     )
     .await
 }
 
 /// Runs a script of ours, given on standard input.
-pub(super) async fn script(mut command: Command, text: &str, args: &[String]) -> Result<()> {
+pub(crate) async fn script(mut command: Command, text: &str, args: &[String]) -> Result<()> {
     command.args(["-euo", "pipefail", "-s", "--"]).args(args);
     run(command, text).await?.checked().map(drop)
 }

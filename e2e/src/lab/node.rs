@@ -1,10 +1,15 @@
 //! A node of a lab: a machine of its own as far as libvirt and the agent can tell.
 
-use std::{fs, ops::Deref, path::Path, time::Duration};
+use std::{
+    fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     libvirt::Libvirt,
-    machine::Machine,
+    machine::{Access, Machine},
     network::{self, script},
     options::NodeOptions,
 };
@@ -17,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Node {
     machine: Machine,
+    dir: PathBuf,
+    namespaces: Namespaces,
     options: NodeOptions,
     libvirt: Libvirt,
     /// Keeps the namespaces alive.
@@ -72,13 +79,27 @@ impl Node {
         .await?;
         let libvirt = Libvirt::new(&name, &namespaces, &dir, &logs);
         libvirt.start().await?;
-        let machine = Machine::new(name, address, dir, namespaces);
+        let access = Access::Namespaces(namespaces.target());
         Ok(Self {
-            machine,
+            machine: Machine::new(name, address, access),
+            dir,
+            namespaces,
             options: options.clone(),
             libvirt,
             _holder: holder,
         })
+    }
+
+    /// Its namespaces, to start more in them.
+    #[must_use]
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// What is `/var/lib/kilonova` on the node, as the real machine sees it.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
     }
 
     /// What it was asked to be.

@@ -1,6 +1,6 @@
 //! What a lab shall be.
 
-use std::path::PathBuf;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 /// What is around the segments on a node: most Kubernetes nodes do not forward by themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,15 @@ impl NodeOptions {
     }
 }
 
+/// A machine with a kubelet of its own, which joins from outside: see `cluster`.
+#[derive(Clone, Debug)]
+pub struct KubeletOptions {
+    /// Name of the machine and its Node.
+    pub name: String,
+    /// Its address on the lab's network.
+    pub address: Ipv4Addr,
+}
+
 /// A whole lab.
 #[derive(Clone, Debug)]
 pub struct LabOptions {
@@ -68,6 +77,8 @@ pub struct LabOptions {
     pub dir: Option<PathBuf>,
     /// Its nodes, `node-1` and on.
     pub nodes: Vec<NodeOptions>,
+    /// Who gets a kubelet's credentials. With any, kube-scheduler runs and kube-controller-manager does all of its work.
+    pub kubelets: Vec<KubeletOptions>,
     /// Whether the CRDs, RBAC and policies of the charts are installed. Without them there is nothing but Kubernetes.
     pub system: bool,
     /// Whether kube-scheduler runs: it binds pods to Nodes, and nobody runs them.
@@ -92,6 +103,7 @@ impl LabOptions {
             name: name.into(),
             dir: None,
             nodes: Vec::new(),
+            kubelets: Vec::new(),
             system: true,
             scheduler: false,
             controllers: 1,

@@ -12,7 +12,7 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-use super::network;
+use super::{network, options::KubeletOptions};
 use crate::{Error, Result};
 
 /// Where the certificates and keys are.
@@ -22,8 +22,8 @@ pub(super) struct Pki {
 }
 
 impl Pki {
-    /// Makes all of them in `dir`.
-    pub(super) fn create(dir: &Path) -> Result<Self> {
+    /// Makes all of them in `dir`, those of some kubelets as well.
+    pub(super) fn create(dir: &Path, kubelets: &[KubeletOptions]) -> Result<Self> {
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         let pki = Self {
             dir: dir.to_path_buf(),
@@ -36,10 +36,20 @@ impl Pki {
             "admin",
             &client("kilonova-admin", Some("system:masters"))?,
         )?;
-        let manager = client("system:kube-controller-manager", None)?;
-        pki.issue(&authority.0, "kube-controller-manager", &manager)?;
-        let scheduler = client("system:kube-scheduler", None)?;
-        pki.issue(&authority.0, "kube-scheduler", &scheduler)?;
+        for name in ["kube-controller-manager", "kube-scheduler"] {
+            let user = format!("system:{name}");
+            pki.issue(&authority.0, name, &client(&user, None)?)?;
+        }
+        // What the API server shows to a kubelet, for logs and exec.
+        let to_kubelets = client("kube-apiserver", Some("system:masters"))?;
+        pki.issue(&authority.0, "apiserver-kubelet-client", &to_kubelets)?;
+        for kubelet in kubelets {
+            let user = format!("system:node:{}", kubelet.name);
+            let client = client(&user, Some("system:nodes"))?;
+            pki.issue(&authority.0, &kubelet.name, &client)?;
+            let server = server_at(&kubelet.name, &[kubelet.address])?;
+            pki.issue(&authority.0, &format!("{}-serving", kubelet.name), &server)?;
+        }
         let service_accounts = key("service accounts")?;
         pki.write("service-accounts.key", &service_accounts.serialize_pem())?;
         pki.write("service-accounts.pub", &service_accounts.public_key_pem())?;
@@ -89,23 +99,23 @@ fn authority() -> Result<(Issuer<'static, KeyPair>, String)> {
 
 /// The API server's: reached as 127.0.0.1 through the forwarder, by the lab's address, and by its service.
 fn server() -> Result<CertificateParams> {
-    let names = vec![
-        "kubernetes".to_owned(),
-        "kubernetes.default.svc".to_owned(),
-        "localhost".to_owned(),
-    ];
-    let mut params = CertificateParams::new(names).map_err(failed("apiserver"))?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "kube-apiserver");
     let addresses = [
         Ipv4Addr::LOCALHOST,
         network::CONTROL_PLANE,
         network::SERVICE,
     ];
-    params
-        .subject_alt_names
-        .extend(addresses.map(|ip| SanType::IpAddress(IpAddr::V4(ip))));
+    let mut params = server_at("kube-apiserver", &addresses)?;
+    for name in ["kubernetes", "kubernetes.default.svc", "localhost"] {
+        let name = name.try_into().map_err(failed("apiserver"))?;
+        params.subject_alt_names.push(SanType::DnsName(name));
+    }
+    Ok(params)
+}
+
+fn server_at(name: &str, addresses: &[Ipv4Addr]) -> Result<CertificateParams> {
+    let mut params = named(name, None)?;
+    let addresses = addresses.iter().copied().map(IpAddr::V4);
+    params.subject_alt_names = addresses.map(SanType::IpAddress).collect();
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     Ok(params)
 }

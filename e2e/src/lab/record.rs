@@ -3,17 +3,13 @@
 
 use std::{
     fs, io,
-    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{machine::Machine, node::Node};
-use crate::{
-    Error, Result,
-    process::{Namespaces, ProcessId},
-};
+use super::machine::Machine;
+use crate::{Error, Result, process::ProcessId};
 
 /// A lab, as its directory tells of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,14 +19,7 @@ pub struct Record {
     /// `unshare`, which ends with it.
     pub launcher: ProcessId,
     /// Its nodes, once they are there.
-    nodes: Vec<NodeRecord>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct NodeRecord {
-    name: String,
-    address: Ipv4Addr,
-    holder: ProcessId,
+    nodes: Vec<Machine>,
 }
 
 impl Record {
@@ -42,13 +31,8 @@ impl Record {
         }
     }
 
-    pub(super) fn with_nodes(mut self, nodes: &[Node]) -> Self {
-        let record = |node: &Node| NodeRecord {
-            name: node.name().to_owned(),
-            address: node.address(),
-            holder: node.namespaces().target(),
-        };
-        self.nodes = nodes.iter().map(record).collect();
+    pub(crate) fn with_nodes(mut self, nodes: impl IntoIterator<Item = Machine>) -> Self {
+        self.nodes = nodes.into_iter().collect();
         self
     }
 
@@ -70,7 +54,7 @@ impl Record {
         }
     }
 
-    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         let path = path(dir);
         let part = path.with_extension("part");
         let text = serde_json::to_string_pretty(self).map_err(|source| Error::Json {
@@ -89,16 +73,8 @@ impl Record {
 
     /// The lab's nodes, to run commands on.
     #[must_use]
-    pub fn machines(&self, dir: &Path) -> Vec<Machine> {
-        let machine = |node: &NodeRecord| {
-            Machine::new(
-                node.name.clone(),
-                node.address,
-                dir.join("nodes").join(&node.name),
-                Namespaces::node(node.holder),
-            )
-        };
-        self.nodes.iter().map(machine).collect()
+    pub fn machines(self) -> Vec<Machine> {
+        self.nodes
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     init::Init,
     kubeconfig::{self, User},
     kubectl::Kubectl,
+    machine::Machine,
     network,
     node::Node,
     pki::Pki,
@@ -70,7 +71,7 @@ impl Lab {
         let dir = prepare_dir(&options)?;
         let init = Init::start(&dir)?;
         let namespaces = init.namespaces();
-        let pki = Pki::create(&dir.join("pki"))?;
+        let pki = Pki::create(&dir.join("pki"), &options.kubelets)?;
         network::create(&namespaces, &dir).await?;
         let plan = Plan {
             programs: &programs,
@@ -97,7 +98,8 @@ impl Lab {
         let nodes = indexed.map(|(index, node)| Node::start(&namespaces, &dir, index, node));
         let nodes = node_clock.time("nodes with libvirt", try_join_all(nodes));
         let ((), nodes) = tokio::try_join!(control_plane, nodes)?;
-        init.record().clone().with_nodes(&nodes).write(&dir)?;
+        let machines = nodes.iter().map(|node| Machine::clone(node));
+        init.record().clone().with_nodes(machines).write(&dir)?;
         clock.0.extend(node_clock.0);
         let mut lab = Self {
             dir,

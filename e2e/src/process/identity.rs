@@ -73,6 +73,18 @@ impl ProcessId {
             .filter_map(|child| Self::of(child.parse().ok()?))
             .collect()
     }
+
+    /// Its children, theirs, and so on.
+    #[must_use]
+    pub fn descendants(self) -> Vec<Self> {
+        let mut all = self.children();
+        let mut seen = 0;
+        while let Some(process) = all.get(seen).copied() {
+            all.extend(process.children());
+            seen += 1;
+        }
+        all
+    }
 }
 
 /// The part of `/proc/PID/stat` that we need.

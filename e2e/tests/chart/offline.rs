@@ -152,7 +152,12 @@ async fn node_groups_have_a_daemon_set_each_and_their_own_settings() {
     let documents = rendered(&values, &[]).await;
     let groups = of_kind(&documents, "DaemonSet");
     let names: Vec<_> = groups.iter().map(|g| &g["metadata"]["name"]).collect();
-    assert_eq!(names, ["kilonova-agent-fast", "kilonova-agent-plain"]);
+    let expected = [
+        "kilonova-agent-fast",
+        "kilonova-agent-plain",
+        "kilonova-share-fast",
+    ];
+    assert_eq!(names, expected);
     assert_eq!(groups[0]["metadata"]["namespace"], "virt");
     let pod = |at: usize| &groups[at]["spec"]["template"]["spec"];
     // A selector replaces the default's.

@@ -1,8 +1,11 @@
 //! `kilonova-lab`: what `make` calls. Sets the machine up, keeps one lab running for a person, shows it off.
 
 mod chart;
+mod cluster;
+mod cluster_demo;
 mod demo;
 mod existing;
+mod kept;
 mod progress;
 mod quickstart;
 mod setup;
@@ -15,7 +18,7 @@ use clap::{Parser, Subcommand};
 use kilonova_e2e::{build, lab};
 use tracing_subscriber::EnvFilter;
 
-use crate::progress::Progress;
+use crate::{kept::Kept, progress::Progress};
 
 /// Kilonova on one machine: real parts, one command.
 #[derive(Debug, Parser)]
@@ -56,6 +59,9 @@ enum Command {
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
     },
+    /// Real Kubernetes nodes: machines of their own with kubelet, containerd and libvirt
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// The first process of a lab
     #[command(hide = true)]
     Init {
@@ -81,6 +87,30 @@ enum Command {
         listen: SocketAddr,
         #[arg(long)]
         dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ClusterCommand {
+    /// Install what is missing on this machine and build everything; harmless when all is there
+    Setup,
+    /// Start a control plane and some nodes; harmless when they run
+    Up {
+        /// How many nodes
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+        nodes: u8,
+    },
+    /// Show it: `helm install` on the cluster that is up, and an instance on each node
+    Demo,
+    /// End and remove what `cluster up` started
+    Down,
+    /// Run a command on a node of the running cluster
+    Exec {
+        /// The node: node-1
+        node: String,
+        /// The command
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
     },
 }
 
@@ -120,11 +150,12 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Chart { check } => chart::run(check),
-        Command::Exec { node, command } => up::exec(&node, &command),
+        Command::Exec { node, command } => Kept::lab().exec(&node, &command),
         Command::Up if existing::is_asked_for() => {
             on_runtime(async { existing::up(&Progress::new()).await }).map(done)
         }
         Command::Up => on_runtime(async { up::up(&Progress::new()).await.map(drop) }).map(done),
+        Command::Cluster(command) => run_cluster(command),
         Command::Demo { keep } => on_runtime(demo::run(keep)).map(done),
     }
 }
@@ -137,6 +168,18 @@ async fn down() -> kilonova_e2e::Result<()> {
         return Ok(());
     }
     up::down(&progress)
+}
+
+fn run_cluster(command: ClusterCommand) -> kilonova_e2e::Result<ExitCode> {
+    let progress = Progress::new();
+    match command {
+        ClusterCommand::Setup => setup::cluster(&progress)?,
+        ClusterCommand::Up { nodes } => on_runtime(cluster::up(&progress, nodes.into()))?,
+        ClusterCommand::Demo => on_runtime(cluster_demo::run())?,
+        ClusterCommand::Down => cluster::down(&progress)?,
+        ClusterCommand::Exec { node, command } => return Kept::cluster().exec(&node, &command),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a task; Ctrl-C drops it, and what it has started ends with it.

@@ -12,6 +12,19 @@ use kilonova_e2e::{Error, Result, build, repo};
 
 use crate::progress::Progress;
 
+/// What nodes with kubelets run, and what their kernel is built with, needs these as well.
+const CLUSTER_PACKAGES: [&str; 9] = [
+    "runc",
+    "containernetworking-plugins",
+    "conntrack",
+    "socat",
+    "iptables",
+    "flex",
+    "bison",
+    "bc",
+    "libelf-dev",
+];
+
 /// What runs, builds and is tested here needs these.
 const PACKAGES: [&str; 32] = [
     // the node: libvirt, QEMU, networks
@@ -55,7 +68,7 @@ const PACKAGES: [&str; 32] = [
 /// All of it.
 pub(crate) fn run(progress: &Progress) -> Result<()> {
     preflight()?;
-    packages(progress)?;
+    packages(progress, &PACKAGES)?;
     users(progress)?;
     let mount_point = Path::new("/var/lib/kilonova");
     fs::create_dir_all(mount_point).map_err(Error::file("create", mount_point))?;
@@ -67,13 +80,21 @@ pub(crate) fn run(progress: &Progress) -> Result<()> {
     Ok(())
 }
 
+/// What a cluster needs beside that.
+pub(crate) fn cluster(progress: &Progress) -> Result<()> {
+    run(progress)?;
+    packages(progress, &CLUSTER_PACKAGES)?;
+    build::node_kernel::ensure(|what| progress.say(what))?;
+    build::node_programs::ensure(|what| progress.say(what)).map(drop)
+}
+
 /// Root, the distribution, the toolchains. A script, as `make` runs it before there is any program of ours.
 fn preflight() -> Result<()> {
     visible(&mut Command::new(repo::root().join("e2e/preflight.sh")))
 }
 
-fn packages(progress: &Progress) -> Result<()> {
-    let missing: Vec<_> = PACKAGES
+fn packages(progress: &Progress, wanted: &[&'static str]) -> Result<()> {
+    let missing: Vec<_> = wanted
         .iter()
         .copied()
         .filter(|name| !is_installed(name))

@@ -1,6 +1,6 @@
 //! What the demo shows of one instance, from apply to deletion.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use kilonova_crds::{
     Hypervisor, Instance, Network,
@@ -51,7 +51,7 @@ impl<'a> Show<'a> {
             what: "the lab".to_owned(),
             remedy: "see its logs in .kilonova/failed".to_owned(),
         };
-        let machines = Record::read(&dir)?.ok_or_else(gone)?.machines(&dir);
+        let machines = Record::read(&dir)?.ok_or_else(gone)?.machines();
         let client = lab::client_for(&repo::up_kubeconfig(), None).await?;
         Ok(Self {
             progress,
@@ -327,15 +327,10 @@ impl<'a> Show<'a> {
                 &objects
             },
         );
-        let kept =
-            fs::read_dir(machine.state_dir()).map_err(Error::file("read", machine.state_dir()))?;
-        let kept: Vec<_> = kept
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect();
+        let kept = machine.sh("ls /var/lib/kilonova").await?;
         self.progress.show(
             "/var/lib/kilonova on the node (the image stays cached)",
-            &kept.join("\n"),
+            &kept,
         );
         Ok(())
     }

@@ -1,0 +1,45 @@
+//! What the nodes are plugged into: the lab's own bridge, and the physical network.
+
+use std::path::PathBuf;
+
+use crate::{
+    Result,
+    lab::{KubeletOptions, Lab, network},
+};
+
+/// The bridge of the physical network in the lab's netns.
+pub(super) const TRUNK: &str = "trunk0";
+
+/// What the ranges of the nodes' pods begin with: `10.244.1.0/24` for the first.
+pub(super) const PODS: &str = "10.244";
+
+/// Makes the ports of some nodes.
+pub(super) async fn create(lab: &Lab, nodes: &[KubeletOptions]) -> Result<()> {
+    let addresses = nodes.iter().map(|node| node.address.to_string());
+    let own = [PODS.to_owned(), memory(lab).display().to_string()];
+    let args: Vec<_> = own.into_iter().chain(addresses).collect();
+    let text = include_str!("../../cluster/network.sh");
+    network::script(lab.namespaces().command("bash"), text, &args).await
+}
+
+/// Where the nodes' memory is: a file system in memory, in the lab's mount namespace alone.
+pub(super) fn memory(lab: &Lab) -> PathBuf {
+    lab.dir().join("memory")
+}
+
+/// The port of a node's `eth0`; nodes are counted from 1 here.
+pub(super) fn port(index: u8) -> String {
+    format!("node{index}")
+}
+
+/// The port of a node's `eth1`.
+pub(super) fn trunk_port(index: u8) -> String {
+    format!("trunk{index}")
+}
+
+/// Sets both ports of a node `up` or `down`.
+pub(super) async fn set_ports(lab: &Lab, index: u8, state: &str) -> Result<()> {
+    let text = r#"for port in "$1" "$2"; do ip link set dev "$port" "$3"; done"#;
+    let args = [port(index), trunk_port(index), state.to_owned()];
+    network::script(lab.namespaces().command("bash"), text, &args).await
+}

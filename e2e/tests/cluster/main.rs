@@ -1,0 +1,58 @@
+//! Kilonova on real Kubernetes nodes: kubelets, containers and guests on machines of their own, installed from the
+//! charts. All tests share one cluster, one after the other; some upset it, and each leaves it whole.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends at the first thing that is wrong"
+)]
+
+mod guests;
+mod nodes;
+mod power;
+mod release;
+
+use kilonova_e2e::{
+    build::images,
+    cloud::{Cloud, InstanceHandle, Tenant},
+    cluster::{Cluster, ClusterOptions},
+};
+use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+/// One test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// The cluster of this program, with the charts installed and nothing set, and the right to upset it.
+async fn cloud() -> (MutexGuard<'static, ()>, Cloud) {
+    static SHARED: OnceCell<Cloud> = OnceCell::const_new();
+    let alone = ALONE.lock().await;
+    let shared = SHARED.get_or_init(|| async {
+        let options = ClusterOptions::new("cluster", 2).images(images::product().unwrap());
+        let cluster = Cluster::start(options).await.unwrap();
+        cluster.install(&[]).await.unwrap();
+        Cloud::on(cluster).await.unwrap()
+    });
+    let cloud = shared.await.again().await.unwrap();
+    cloud.hypervisors_ready().await.unwrap();
+    (alone, cloud)
+}
+
+/// An Instance on each node, running, with a guest that answers.
+async fn one_on_each<'a>(cloud: &'a Cloud, tenant: &Tenant<'a>) -> Vec<InstanceHandle<'a>> {
+    let mut instances = Vec::new();
+    for node in cloud.cluster().unwrap().nodes() {
+        let spec = json!({"nodeSelector": {"kubernetes.io/hostname": node.name()}});
+        instances.push(
+            tenant
+                .create(&format!("on-{}", node.name()), spec)
+                .await
+                .unwrap(),
+        );
+    }
+    for instance in &instances {
+        instance.ready("Running").await.unwrap();
+        instance.sh("true").await.unwrap();
+    }
+    instances
+}

@@ -1,0 +1,39 @@
+//! The release as an operator handles it.
+
+use crate::{cloud, one_on_each};
+
+#[tokio::test]
+async fn an_uninstalled_system_leaves_guests_running_and_a_new_one_takes_them_back() {
+    let (_alone, cloud) = cloud().await;
+    let cluster = cloud.cluster().unwrap();
+    let shop = cloud.tenant("again").await.unwrap();
+    let instances = one_on_each(&cloud, &shop).await;
+    let mut boots = Vec::new();
+    for instance in &instances {
+        boots.push(instance.boot_id().await.unwrap());
+    }
+
+    cluster.uninstall().await.unwrap();
+    let pods = cluster
+        .kubectl(["get", "pods", "-A", "-o", "name"])
+        .await
+        .unwrap();
+    assert!(!pods.stdout.contains("kilonova"), "{}", pods.stdout);
+    for instance in &instances {
+        assert_eq!(instance.domain_state().await.unwrap(), "running");
+    }
+
+    cluster.install(&[]).await.unwrap();
+    cloud.hypervisors_ready().await.unwrap();
+    for (instance, boot) in instances.iter().zip(&boots) {
+        instance.ready("Running").await.unwrap();
+        assert_eq!(
+            &instance.boot_id().await.unwrap(),
+            boot,
+            "{}",
+            instance.name()
+        );
+    }
+    shop.close().await.unwrap();
+    cloud.settled().await.unwrap();
+}
