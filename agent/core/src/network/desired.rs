@@ -4,6 +4,7 @@ use super::{Hostname, InvalidMac, InvalidName, InvalidNic, LinkName, Mac, Netns,
 use ipnet::Ipv4Net;
 use kilonova_crds::node::{DomainSpec, SegmentNetwork, SegmentSpec, SegmentSubnet};
 use kilonova_crds::v1alpha1::SegmentType;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// Smallest MTU that IPv4 can live with (RFC 791) and that a class may name.
@@ -104,6 +105,10 @@ impl SubnetDesired {
         Ipv4Net::new(self.gateway?, self.cidr.prefix_len()).ok()
     }
 }
+
+/// Where DHCP is served from where the subnet may have others at any address: link-local (RFC 3927),
+/// so that no guest and no router can have it, and known to guests as a cloud's own.
+const SERVER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 169, 254), 32);
 
 /// One Segment as this node should have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,6 +236,35 @@ impl SegmentDesired {
                 .map_err(InvalidSegment::GatewayMac)?,
             subnets,
         })
+    }
+
+    /// What stands on the bridge: the gateways, or what DHCP is served from. That is, where nobody
+    /// but our own ports is in the Segment and none of them is named a router, each subnet's first
+    /// address, which no port is given.
+    #[must_use]
+    pub fn own_addresses(&self) -> BTreeSet<Ipv4Net> {
+        let subnets = self.subnets.iter();
+        if self.routed {
+            return subnets.filter_map(SubnetDesired::gateway_net).collect();
+        }
+        if !self.dhcp {
+            return BTreeSet::new();
+        }
+        if self.serves_from_outside() {
+            return BTreeSet::from([SERVER]);
+        }
+        let first = |subnet: &SubnetDesired| {
+            let address = subnet.cidr.hosts().next()?;
+            Ipv4Net::new(address, subnet.cidr.prefix_len()).ok()
+        };
+        subnets.filter_map(first).collect()
+    }
+
+    /// Whether DHCP is served from an address that is in none of the subnets.
+    #[must_use]
+    pub fn serves_from_outside(&self) -> bool {
+        let has_router = self.subnets.iter().any(|subnet| subnet.gateway.is_some());
+        !self.routed && (self.uplink.is_some() || has_router)
     }
 }
 

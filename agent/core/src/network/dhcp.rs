@@ -85,14 +85,19 @@ pub fn configuration(segment: &SegmentDesired, files: &DhcpFiles) -> String {
         mtu = segment.mtu,
     );
     for (index, subnet) in segment.subnets.iter().enumerate() {
-        options(&mut text, &format!("s{index}"), subnet, segment.routed);
+        options(
+            &mut text,
+            &format!("s{index}"),
+            subnet,
+            segment.serves_from_outside(),
+        );
     }
     text
 }
 
 /// One subnet's range and options, under a tag of its own.
-fn options(text: &mut String, tag: &str, subnet: &SubnetDesired, is_routed: bool) {
-    if !is_routed {
+fn options(text: &mut String, tag: &str, subnet: &SubnetDesired, from_outside: bool) {
+    if from_outside {
         // The server's own address is in no subnet: by this it knows that the subnet is here.
         let _ = writeln!(text, "shared-network={BRIDGE},{}", subnet.cidr.network());
     }
@@ -228,6 +233,7 @@ dhcp-range=set:s0,10.0.0.0,static,255.255.255.0,86400
         assert!(text.contains("\ndhcp-option=tag:s0,option:router,10.0.0.1\n"));
         plain.subnets[0].gateway = None;
         let text = configuration(&plain, &files);
+        assert!(!text.contains("shared-network"));
         assert!(text.contains("\ndhcp-option=tag:s0,option:router\n"));
         assert!(text.contains("\ndhcp-option=tag:s0,option:dns-server\n"));
         assert!(text.contains("static-route,192.168.0.0/16,10.0.0.9\n"));

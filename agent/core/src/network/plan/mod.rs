@@ -10,12 +10,10 @@ pub use step::{LinkDesired, Place, Step};
 use super::rules::{self, Reach};
 use super::{
     BRIDGE, DhcpFiles, Exhausted, LinkKind, LinkName, LinkObserved, NicFault, NicObserved,
-    NodeSide, OUTWARD, RulesState, SegmentDesired, SegmentObserved, SubnetDesired, Transit, UPLINK,
-    dhcp,
+    NodeSide, OUTWARD, RulesState, SegmentDesired, SegmentObserved, Transit, UPLINK, dhcp,
 };
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 
 /// The switches of a Segment: no IPv6 of its own; bridged frames pass no hook but the bridge's; the
 /// gateway answers ARP only for what is on the bridge, and tells guests of no shorter way; a guest
@@ -41,10 +39,6 @@ const FORWARDING: &str = "ipv4/ip_forward";
 pub fn switches() -> impl Iterator<Item = &'static str> {
     SWITCHES.iter().map(|(key, _)| *key).chain([FORWARDING])
 }
-
-/// Where DHCP is served from in a Segment that the node is no gateway of: link-local (RFC 3927),
-/// so that no guest and no router can have it, and known to guests as a cloud's own.
-const SERVER: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 169, 254), 32);
 
 /// What is to be done for a Segment, and what stands against the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,13 +165,7 @@ impl Planner<'_> {
             alias: self.desired.network.alias(),
         };
         self.set(Place::Segment, bridge, link);
-        let mut own = BTreeSet::new();
-        if self.desired.routed {
-            let subnets = self.desired.subnets.iter();
-            own.extend(subnets.filter_map(SubnetDesired::gateway_net));
-        } else if self.desired.dhcp {
-            own.insert(SERVER);
-        }
+        let own = self.desired.own_addresses();
         self.addresses(Place::Segment, BRIDGE, bridge, &own);
     }
 

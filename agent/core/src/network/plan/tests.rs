@@ -348,7 +348,13 @@ fn where_the_node_is_no_gateway_its_address_is_not_answered_for() {
     let mut model = Model::default();
     model.ensure(&wanted);
     let has = &model.links(Place::Segment)[BRIDGE].addresses;
-    assert_eq!(*has, BTreeSet::from([SERVER]));
+    let outside: Ipv4Net = "169.254.169.254/32".parse().unwrap();
+    assert_eq!(*has, BTreeSet::from([outside]), "a router is named");
+    wanted.subnets[0].gateway = None;
+    model.ensure(&wanted);
+    let has = &model.links(Place::Segment)[BRIDGE].addresses;
+    let first: Ipv4Net = "10.0.0.1/24".parse().unwrap();
+    assert_eq!(*has, BTreeSet::from([first]), "nobody else can have it");
 }
 
 #[test]
