@@ -147,6 +147,9 @@ async fn b59_apply_of_an_unchanged_file_changes_nothing() {
 
 #[tokio::test]
 async fn the_examples_are_taken_as_they_are() {
+    // One of them makes it, and a dry run makes nothing.
+    let office = ["create", "namespace", "office"];
+    kubectl(office).await.checked().unwrap();
     for (directory, objects) in [("quickstart", 6), ("networks", 7)] {
         let examples = repo::root().join("examples").join(directory);
         let path = examples.to_str().unwrap();
@@ -310,14 +313,14 @@ async fn b60_get_shows_what_people_look_for() {
 
     for (resource, header) in [
         ("flavors", "NAME VCPUS MEMORY DISK AGE"),
-        ("netclass", "NAME TYPE MTU AGE"),
+        ("netclass", "NAME TYPE PHYSICAL NETWORK IDS MTU AGE"),
         ("cimg", "NAME FORMAT SIZE READY AGE REASON"),
         ("img", "NAME FORMAT SIZE READY AGE REASON"),
         (
             "hv",
-            "NAME READY CORDONED VCPUS MEMORY DISK VIRT AGE LIBVIRT QEMU REASON",
+            "NAME READY CORDONED VCPUS MEMORY DISK VIRT AGE SHARE VCPUS SHARE MEMORY SHARE DISK LIBVIRT QEMU REASON",
         ),
-        ("networks", "NAME CLASS CIDR READY AGE REASON"),
+        ("networks", "NAME CLASS CIDR READY SEGMENT AGE REASON"),
         ("kp", "NAME FINGERPRINT AGE"),
     ] {
         let table = stdout(["get", resource, "-n", "columns", "-o", "wide"]).await;
