@@ -8,7 +8,7 @@ use kilonova_e2e::{
 };
 use serde_json::Value;
 
-use crate::world::{NAMESPACE, install, lab};
+use crate::world::{NAMESPACE, install, lab, served};
 
 async fn get(lab: &Lab, line: &str) -> Value {
     let args = line.split(' ').chain(["-o", "json"]);
@@ -67,7 +67,7 @@ async fn the_defaults_are_taken_by_the_server_and_say_what_to_do_next() {
 #[tokio::test]
 async fn the_check_says_what_is_not_ready() {
     let lab = lab();
-    // Nothing makes pods here. The server serves the CRDs some time after they were made.
+    // Nothing makes pods here.
     let says = [
         "not ready: controllers: 0 of 2 are ready",
         "not ready: node group default: its DaemonSet was not looked at yet",
@@ -153,9 +153,10 @@ async fn upgraded_uninstalled_and_installed_again() {
         .checked()
         .unwrap();
 
-    let key = r#"{"apiVersion": "kilonova.dev/v1alpha1", "kind": "Flavor", "metadata": {"name": "kept"},
+    served(&lab).await;
+    let flavor = r#"{"apiVersion": "kilonova.dev/v1alpha1", "kind": "Flavor", "metadata": {"name": "kept"},
         "spec": {"vcpus": 1, "memory": "256Mi", "disk": "1Gi"}}"#;
-    lab.apply(key).await.unwrap().checked().unwrap();
+    lab.apply(flavor).await.unwrap().checked().unwrap();
     for name in ["kilonova", "kilonova-crds"] {
         let args = ["uninstall", name, "--namespace", NAMESPACE];
         lab.helm(args).await.unwrap().checked().unwrap();

@@ -7,6 +7,7 @@ use kilonova_e2e::{
     lab::{Lab, LabOptions},
     process::Output,
     repo,
+    wait::{GENEROUS, wait_for},
 };
 
 /// Where the charts are installed.
@@ -34,7 +35,20 @@ async fn make() -> Lab {
     for name in ["kilonova-crds", "kilonova"] {
         install(&lab, name, &[]).await.checked().unwrap();
     }
+    served(&lab).await;
     lab
+}
+
+/// Waits until the API server serves the objects: some time after their CRDs were made.
+pub async fn served(lab: &Lab) {
+    let kinds =
+        "instances,networks,images,keypairs,flavors,networkclasses,clusterimages,hypervisors";
+    wait_for("the API server to serve our objects", GENEROUS, || async {
+        let output = lab.kubectl(["get", kinds, "--all-namespaces"]).await;
+        output.and_then(Output::checked)
+    })
+    .await
+    .unwrap();
 }
 
 /// `helm upgrade --install`.
