@@ -8,7 +8,7 @@
 
 mod support;
 
-use kilonova_agent_core::network::{PortDesired, SegmentDesired};
+use kilonova_agent_core::network::{NicObserved, PortDesired, SegmentDesired};
 use kilonova_agent_network::Network;
 use kilonova_crds::node::SegmentSpec;
 use kilonova_crds::v1alpha1::SegmentType;
@@ -195,10 +195,9 @@ fn a_nic_that_the_node_lives_by_is_never_taken() {
         let faults: Vec<_> = nics
             .iter()
             .map(|(network, nic)| {
-                let fault = nic.as_ref().map_or_else(
-                    |e| Some(e.clone()),
-                    kilonova_agent_core::network::NicObserved::fault,
-                );
+                let fault = nic
+                    .as_ref()
+                    .map_or_else(|e| Some(e.clone()), NicObserved::fault);
                 (network.as_str(), fault.unwrap().to_string())
             })
             .collect();

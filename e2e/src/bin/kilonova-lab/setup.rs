@@ -26,7 +26,7 @@ const CLUSTER_PACKAGES: [&str; 9] = [
 ];
 
 /// What runs, builds and is tested here needs these.
-const PACKAGES: [&str; 32] = [
+const PACKAGES: [&str; 33] = [
     // the node: libvirt, QEMU, networks
     "libvirt-daemon",
     "libvirt-daemon-driver-qemu",
@@ -59,6 +59,7 @@ const PACKAGES: [&str; 32] = [
     "arping",
     "tcpdump",
     "curl",
+    "xorriso",
     "ca-certificates",
     "util-linux",
     "procps",
