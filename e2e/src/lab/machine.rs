@@ -86,11 +86,10 @@ impl Machine {
             .collect();
         match &self.access {
             Access::Namespaces(holder) => {
-                let (program, args) = argv
-                    .split_first()
-                    .map_or(("true", &[][..]), |(program, args)| (program, args));
+                let mut words = argv.iter();
+                let program = words.next().map_or("true", String::as_str);
                 let mut command = Namespaces::node(*holder).command(program);
-                command.args(args);
+                command.args(words);
                 command
             }
             Access::Ssh { lab, key } => {

@@ -6,6 +6,7 @@ use kilonova_e2e::{
     Result,
     build::{self, GuestImage},
     cluster::{self, RELEASE},
+    lab::Machine,
     process, repo,
 };
 
@@ -24,7 +25,7 @@ pub(crate) async fn run() -> Result<()> {
         .await?;
     let pods = kubectl(&["get", "pods", "--all-namespaces", "-o", "wide"], "").await?;
     progress.show(&format!("helm status {RELEASE}: its pods"), &pods);
-    let nodes: Vec<_> = machines.iter().map(|machine| machine.name()).collect();
+    let nodes: Vec<_> = machines.iter().map(Machine::name).collect();
     kubectl(&["apply", "-f", "-"], &manifest(&nodes)?).await?;
     let wait = [
         "wait",
