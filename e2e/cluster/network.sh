@@ -3,7 +3,6 @@
 pods=$1 memory=$2
 shift 2
 
-mkdir -p "$memory"
 mount -t tmpfs -o size=100%,mode=700 tmpfs "$memory"
 
 # The physical network: a wire for tagged frames, on which the lab itself has no address and says nothing.

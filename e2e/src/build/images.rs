@@ -74,11 +74,7 @@ pub fn product() -> Result<Vec<PathBuf>> {
 fn image(name: &str, tools: &[&str], user: &str) -> Result<PathBuf> {
     let program = programs::program(name)?;
     let made_by = [include_str!("images.rs"), include_str!("oci.rs")];
-    let hash = hash::inputs(
-        repo::root().as_path(),
-        std::slice::from_ref(&program),
-        &made_by,
-    )?;
+    let hash = hash::inputs(&repo::root(), std::slice::from_ref(&program), &made_by)?;
     let path = repo::cache().join(format!("images/{name}-{hash}.tar"));
     if path.is_file() {
         return Ok(path);

@@ -1,7 +1,5 @@
 //! What the nodes are plugged into: the lab's own bridge, and the physical network.
 
-use std::path::PathBuf;
-
 use crate::{
     Result,
     lab::{KubeletOptions, Lab, network},
@@ -16,16 +14,15 @@ pub(super) const PODS: &str = "10.244";
 /// Makes the ports of some nodes.
 pub(super) async fn create(lab: &Lab, nodes: &[KubeletOptions]) -> Result<()> {
     let addresses = nodes.iter().map(|node| node.address.to_string());
-    let own = [PODS.to_owned(), memory(lab).display().to_string()];
+    let own = [PODS.to_owned(), MEMORY.to_owned()];
     let args: Vec<_> = own.into_iter().chain(addresses).collect();
     let text = include_str!("../../cluster/network.sh");
     network::script(lab.namespaces().command("bash"), text, &args).await
 }
 
-/// Where the nodes' memory is: a file system in memory, in the lab's mount namespace alone.
-pub(super) fn memory(lab: &Lab) -> PathBuf {
-    lab.dir().join("memory")
-}
+/// Where the nodes' memory is: a file system in memory, in the lab's mount namespace alone, and outside the lab's
+/// directory, which could not be removed with it.
+pub(super) const MEMORY: &str = "/dev/shm";
 
 /// The port of a node's `eth0`; nodes are counted from 1 here.
 pub(super) fn port(index: u8) -> String {

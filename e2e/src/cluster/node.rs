@@ -241,7 +241,7 @@ impl Plan<'_> {
             .args([self.kernel])
             .args(args)
             // Where the node's memory is: a file that nobody sees.
-            .env("TMPDIR", network::memory(self.lab).display().to_string());
+            .env("TMPDIR", network::MEMORY);
         let name = format!("{} (the node's kernel)", options.name);
         Service::new(name, logs.join("console.log"), launch)
     }
