@@ -57,3 +57,12 @@ async fn one_on_each<'a>(cloud: &'a Cloud, tenant: &Tenant<'a>) -> Vec<InstanceH
     }
     instances
 }
+
+/// All run, and it is still the boot that it was.
+async fn never_noticed(instances: &[InstanceHandle<'_>], boots: &[String]) {
+    for (instance, boot) in instances.iter().zip(boots) {
+        instance.ready("Running").await.unwrap();
+        let now = instance.boot_id().await.unwrap();
+        assert_eq!(&now, boot, "{}", instance.name());
+    }
+}

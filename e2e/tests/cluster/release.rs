@@ -1,6 +1,6 @@
 //! The release as an operator handles it.
 
-use crate::{cloud, one_on_each};
+use crate::{cloud, never_noticed, one_on_each};
 
 #[tokio::test]
 async fn an_uninstalled_system_leaves_guests_running_and_a_new_one_takes_them_back() {
@@ -25,15 +25,7 @@ async fn an_uninstalled_system_leaves_guests_running_and_a_new_one_takes_them_ba
 
     cluster.install(&[]).await.unwrap();
     cloud.hypervisors_ready().await.unwrap();
-    for (instance, boot) in instances.iter().zip(&boots) {
-        instance.ready("Running").await.unwrap();
-        assert_eq!(
-            &instance.boot_id().await.unwrap(),
-            boot,
-            "{}",
-            instance.name()
-        );
-    }
+    never_noticed(&instances, &boots).await;
     shop.close().await.unwrap();
     cloud.settled().await.unwrap();
 }
