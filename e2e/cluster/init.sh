@@ -18,7 +18,7 @@ mkdir -p .machine
 pivot_root . .machine
 cd /
 mount -t proc proc /proc
-# With the machine's own root goes the only way to write there.
+# With the machine's own root goes the way to write there by accident. Against root, who can mount it anew, it is none.
 umount -l /.machine
 rmdir /.machine
 mount -t sysfs sysfs /sys
@@ -112,8 +112,10 @@ keep kubelet kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kub
   --hostname-override="$NAME" --node-ip="$ADDRESS" --node-labels="$LABELS" --v=1
 for image in $IMAGES; do
   done=/var/lib/containerd/imported-${image//\//-}
-  [ -e "$done" ] || { ctr -n k8s.io images import --local "$image" && touch "$done"; }
+  [ -e "$done" ] || { ctr -n k8s.io images import --local "$image" && touch "$done"; } || missing=$image
 done >> /var/log/node/images.log 2>&1
+# Nobody else has it: pods would wait for ever.
+if [ -n "${missing:-}" ]; then echo "cannot import $missing: see images.log"; poweroff -f; fi
 touch /var/log/node/up
 while :; do wait; sleep 1; done
 }

@@ -49,6 +49,17 @@ impl Tenant {
         self.networks().delete(name, &params).await.unwrap();
     }
 
+    async fn network_gone(&self, name: &str) {
+        wait_for("the Network to be gone", GENEROUS, || async {
+            match self.networks().get_opt(name).await {
+                Ok(None) => Ok(()),
+                found => Err(format!("{found:?}")),
+            }
+        })
+        .await
+        .unwrap();
+    }
+
     async fn in_network(&self, name: &str, network: &str) {
         let interfaces = json!({"interfaces": [{"name": "eth0", "network": network}]});
         self.instance(name, &interfaces).await;
@@ -188,6 +199,7 @@ async fn another_leader_gives_no_vlan_twice() {
     }
     assert_eq!(given, [Some(40), Some(41), Some(42)]);
     tenant.delete_network("b").await;
+    tenant.network_gone("b").await;
     change_leader(&tenant.client).await;
     for (name, id) in [("d", 41), ("e", 43)] {
         tenant.network_of(name, "revlan").await;

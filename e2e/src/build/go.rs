@@ -35,7 +35,9 @@ impl GoProgram<'_> {
             matches!(extension, Some("go" | "mod" | "sum"))
                 && !path.to_string_lossy().ends_with("_test.go")
         });
-        let hash = hash::inputs(self.dir, &files.collect::<Vec<_>>(), &[self.release])?;
+        let mut words = vec![self.release, self.package, self.tags];
+        words.extend(self.variables.iter().map(String::as_str));
+        let hash = hash::inputs(self.dir, &files.collect::<Vec<_>>(), &words)?;
         Ok(repo::cache().join(format!("{}-{hash}/{}", self.name, self.name)))
     }
 

@@ -17,16 +17,16 @@ const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// What is in every image's root, so that it looks like this machine's: the directories that Debian has merged.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// What the agent runs.
-const AGENT_TOOLS: [&str; 8] = [
-    "ip",
-    "nft",
-    "dnsmasq",
-    "dhcp_release",
-    "setpriv",
-    "prlimit",
-    "qemu-img",
-    "genisoimage",
+/// What the agent runs, and the package of it in Debian.
+pub const AGENT_TOOLS: [(&str, &str); 8] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dhcp_release", "dnsmasq-utils"),
+    ("setpriv", "util-linux"),
+    ("prlimit", "util-linux"),
+    ("qemu-img", "qemu-utils"),
+    ("genisoimage", "genisoimage"),
 ];
 
 /// Whoever runs as root there is root; the others are for programs that give up being it.
@@ -65,35 +65,63 @@ pub fn pause() -> Result<PathBuf> {
 /// # Errors
 /// When a program has not been built, or an archive cannot be made.
 pub fn product() -> Result<Vec<PathBuf>> {
+    of(&programs::dir(), env!("CARGO_PKG_VERSION"))
+}
+
+/// The same of the programs in a directory, with a tag of their own.
+pub(super) fn of(programs: &Path, tag: &str) -> Result<Vec<PathBuf>> {
+    let program = |name| programs::program_in(programs, name);
+    let tools = AGENT_TOOLS.map(|(tool, _)| tool);
     Ok(vec![
-        image("kilonova-controllers", &[], "65532")?,
-        image("kilonova-agent", &AGENT_TOOLS, "0")?,
+        image(&program("kilonova-controllers")?, tag, &[], "65532")?,
+        image(&program("kilonova-agent")?, tag, &tools, "0")?,
     ])
 }
 
-fn image(name: &str, tools: &[&str], user: &str) -> Result<PathBuf> {
-    let program = programs::program(name)?;
+fn image(program: &Path, tag: &str, tools: &[&str], user: &str) -> Result<PathBuf> {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
     let made_by = [include_str!("images.rs"), include_str!("oci.rs")];
-    let hash = hash::inputs(&repo::root(), std::slice::from_ref(&program), &made_by)?;
-    let path = repo::cache().join(format!("images/{name}-{hash}.tar"));
+    let mut files = vec![program.to_path_buf()];
+    for tool in tools {
+        files.push(which(tool)?);
+    }
+    let hash = hash::inputs(Path::new("/"), &files, &made_by)?;
+    let dir = repo::cache().join("images");
+    let kind = format!("{name}-{tag}-");
+    let path = dir.join(format!("{kind}{hash}.tar"));
     if path.is_file() {
         return Ok(path);
     }
     let root = Root::new()?;
     let entrypoint = format!("/usr/bin/{name}");
-    root.add(&program, Path::new(&entrypoint))?;
+    root.add(program, Path::new(&entrypoint))?;
     root.strip(&entrypoint)?;
     root.file(Path::new(CERTIFICATES), Path::new(CERTIFICATES))?;
     for tool in tools {
         root.copy(&which(tool)?)?;
     }
     let image = Image {
-        name: &format!("docker.io/library/{name}:{}", env!("CARGO_PKG_VERSION")),
+        name: &format!("docker.io/library/{name}:{tag}"),
         entrypoint: &[&entrypoint],
         user,
     };
+    remove_earlier(&dir, &kind)?;
     image.write(root.path(), &path)?;
     Ok(path)
+}
+
+/// Every build of a program makes another archive, and only the last one is of use.
+fn remove_earlier(dir: &Path, kind: &str) -> Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Ok(());
+    };
+    for entry in entries.filter_map(std::result::Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(kind) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(Error::file("remove", path))?;
+        }
+    }
+    Ok(())
 }
 
 fn short(hash: &str) -> &str {

@@ -10,6 +10,7 @@ pub mod images;
 pub mod node_kernel;
 pub mod node_programs;
 mod oci;
+pub mod previous;
 pub mod programs;
 
 pub use control_plane::ControlPlane;

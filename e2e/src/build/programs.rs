@@ -1,18 +1,21 @@
 //! Where the project's own programs are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{Error, Result, repo};
 
 /// Names a directory with other builds of the programs (with failpoints, of another release).
 pub const DIR_VARIABLE: &str = "KILONOVA_BIN_DIR";
 
+/// Where programs of ours are when they have been built.
+pub(super) fn dir() -> PathBuf {
+    std::env::var_os(DIR_VARIABLE).map_or_else(|| target_dir().join("release"), PathBuf::from)
+}
+
 /// Where a program of ours is when it has been built: `kilonova-controllers`, `kilonova-agent`.
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
-    let dir =
-        std::env::var_os(DIR_VARIABLE).map_or_else(|| target_dir().join("release"), PathBuf::from);
-    dir.join(name)
+    dir().join(name)
 }
 
 /// A program of ours that has been built.
@@ -20,7 +23,11 @@ pub fn path(name: &str) -> PathBuf {
 /// # Errors
 /// When it has not.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let path = path(name);
+    program_in(&dir(), name)
+}
+
+pub(super) fn program_in(dir: &Path, name: &str) -> Result<PathBuf> {
+    let path = dir.join(name);
     if path.is_file() {
         return Ok(path);
     }
@@ -31,7 +38,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 /// Cargo's target directory: where this very program is, as `CARGO_TARGET_DIR` may have been set at its build only.
-fn target_dir() -> PathBuf {
+pub(super) fn target_dir() -> PathBuf {
     let me = std::env::current_exe().ok();
     let found = me.as_ref().and_then(|me| {
         me.ancestors()

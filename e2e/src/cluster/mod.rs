@@ -12,7 +12,7 @@
 //! let cluster = Cluster::start(ClusterOptions::new("two", 2)).await?;
 //! println!("{}", cluster.kubectl(["get", "nodes", "-o", "wide"]).await?.stdout);
 //! let node = cluster.node(0);
-//! println!("{}", node.sh("uname -a; crictl ps || true").await?);
+//! println!("{}", node.sh("uname -a; ip -brief link").await?);
 //! node.power_cut()?;
 //! cluster.until_ready(node, false).await?;
 //! node.boot()?;

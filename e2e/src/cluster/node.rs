@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::{network, options::ClusterNodeOptions};
 use crate::{
     Error, Result,
-    build::images,
+    build::{images, node_programs},
     lab::{Access, Lab, Machine, SshKey, network as lab_network, quoted, write_private},
     process::{Launch, Service, run},
     repo,
@@ -108,6 +108,19 @@ impl ClusterNode {
             .await?
             .checked()
             .map(drop)
+    }
+
+    /// Gives it container images out of an archive.
+    ///
+    /// # Errors
+    /// When containerd refuses.
+    pub async fn import(&self, archive: &Path) -> Result<()> {
+        let ctr = node_programs::find()?.join("ctr").display().to_string();
+        let archive = archive.display().to_string();
+        let import = [
+            &ctr, "-n", "k8s.io", "images", "import", "--local", &archive,
+        ];
+        self.exec(import).await?.checked().map(drop)
     }
 
     /// Waits until everything on it has been started.

@@ -41,7 +41,10 @@ pub async fn helm<S: AsRef<str>>(
 /// # Errors
 /// When Helm fails.
 pub async fn install(kubeconfig: &Path, args: &[&str]) -> Result<()> {
-    let charts = repo::root().join("charts");
+    install_from(&repo::root().join("charts"), kubeconfig, args).await
+}
+
+async fn install_from(charts: &Path, kubeconfig: &Path, args: &[&str]) -> Result<()> {
     let chart = |name: &str| charts.join(name).display().to_string();
     let own = ["upgrade", "--install", "--wait", "--timeout", "4m"];
     let crds = [CRDS_RELEASE, &chart("kilonova-crds"), "--create-namespace"];
@@ -66,6 +69,14 @@ impl Cluster {
     /// When Helm fails.
     pub async fn install(&self, args: &[&str]) -> Result<()> {
         install(&self.kubeconfig(), args).await
+    }
+
+    /// Installs it from charts in another directory.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub async fn install_from(&self, charts: &Path, args: &[&str]) -> Result<()> {
+        install_from(charts, &self.kubeconfig(), args).await
     }
 
     /// Uninstalls the system, not the CRDs.

@@ -49,7 +49,10 @@ pub use self::{
     record::Record,
     ssh_key::SshKey,
     start::ready,
-    system::{install as install_system, remove as remove_system, token as account_token},
+    system::{
+        install as install_system, missing_namespaces, remove as remove_system,
+        token as account_token,
+    },
 };
 use self::{control_plane::Services, init::Init, kubeconfig::User, kubectl::Kubectl, pki::Pki};
 use crate::{

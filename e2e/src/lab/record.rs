@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use super::machine::Machine;
 use crate::{Error, Result, process::ProcessId};
@@ -18,8 +19,15 @@ pub struct Record {
     pub init: ProcessId,
     /// `unshare`, which ends with it.
     pub launcher: ProcessId,
-    /// Its nodes, once they are there.
+    /// Its nodes, once they are there. Of a lab that another version started they may not be readable; it can be ended
+    /// all the same.
+    #[serde(default, deserialize_with = "readable")]
     nodes: Vec<Machine>,
+}
+
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Machine>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 impl Record {

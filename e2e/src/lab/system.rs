@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
-    core::v1::{Node as KubeNode, ServiceAccount},
+    core::v1::{Namespace, Node as KubeNode, ServiceAccount},
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kilonova_crds::names;
@@ -33,6 +33,23 @@ use crate::{
 /// How long the lab's tokens are good for: as long as anybody may leave `make up` running.
 const TOKEN_SECONDS: i64 = 30 * 24 * 3600;
 
+/// Namespaces of the system that are not there, and that [`install`] would therefore make.
+///
+/// # Errors
+/// When the API server does not answer, or Helm is not built.
+pub async fn missing_namespaces(client: &Client) -> Result<Vec<String>> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let mut missing = Vec::new();
+    for namespace in system(client, false).await?.0 {
+        let name = namespace.name_any();
+        let failed = Error::api(format!("read the Namespace {name}"));
+        if api.get_opt(&name).await.map_err(failed)?.is_none() {
+            missing.push(name);
+        }
+    }
+    Ok(missing)
+}
+
 /// Installs the CRDs, RBAC and policies of the charts, and waits until all of them are in force.
 ///
 /// # Errors
@@ -47,15 +64,29 @@ pub async fn install(client: &Client) -> Result<()> {
     policies::in_force(client, mutating).await
 }
 
-/// Removes what [`install`] put there, but for the CRDs: with them all objects of theirs would go.
+/// Removes what [`install`] put there, of the Namespaces those named, and waits until they are gone. The CRDs stay: with
+/// them all objects of theirs would go.
 ///
 /// # Errors
 /// When the API server refuses something.
-pub async fn remove(client: &Client) -> Result<()> {
+pub async fn remove(client: &Client, made: &[String]) -> Result<()> {
     let mutating = serves_mutating_policies(client).await?;
-    let (namespaces, others) = system(client, mutating).await?;
+    let (mut namespaces, others) = system(client, mutating).await?;
+    namespaces.retain(|namespace| made.contains(&namespace.name_any()));
     delete_all(client, &others).await?;
-    delete_all(client, &namespaces).await
+    delete_all(client, &namespaces).await?;
+    let api: Api<Namespace> = Api::all(client.clone());
+    for name in made {
+        wait_for(format!("the Namespace {name} to go"), GENEROUS, || async {
+            match api.get_opt(name).await {
+                Ok(None) => Ok(()),
+                Ok(Some(found)) => Err(format!("{:?}", found.status)),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// What the chart puts into this cluster, namespaces apart: they come first.

@@ -11,6 +11,7 @@ mod guests;
 mod nodes;
 mod power;
 mod release;
+mod upgrade;
 mod vlans;
 
 use kilonova_e2e::{

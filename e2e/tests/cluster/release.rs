@@ -17,6 +17,8 @@ async fn an_uninstalled_system_leaves_guests_running_and_a_new_one_takes_them_ba
     let pods = cluster
         .kubectl(["get", "pods", "-A", "-o", "name"])
         .await
+        .unwrap()
+        .checked()
         .unwrap();
     assert!(!pods.stdout.contains("kilonova"), "{}", pods.stdout);
     for instance in &instances {

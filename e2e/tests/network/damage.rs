@@ -48,7 +48,7 @@ async fn b44_links_rules_and_switches_that_are_broken_by_hand_are_mended() {
              nft delete table inet kilonova; nft flush chain inet hostfilter forward"
         ),
         format!(
-            "{inside} ip link set {tap} nomaster; {inside} ip link del br0; ! {inside} ip link show br0; ip link del {transit}; \
+            "{inside} ip link set {tap} nomaster; {inside} ip link del br0; if {inside} ip link show br0; then exit 1; fi; ip link del {transit}; \
              nft flush chain ip filter FORWARD; {inside} nft flush chain bridge kilonova p_{tap}"
         ),
     ];

@@ -151,7 +151,7 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
         }
         Command::Chart { check } => chart::run(check),
         Command::Exec { node, command } => Kept::lab().exec(&node, &command),
-        Command::Up if existing::is_asked_for() => {
+        Command::Up if existing::is_asked_for()? => {
             on_runtime(async { existing::up(&Progress::new()).await }).map(done)
         }
         Command::Up => on_runtime(async { up::up(&Progress::new()).await.map(drop) }).map(done),
@@ -163,11 +163,13 @@ fn run(command: Command) -> kilonova_e2e::Result<ExitCode> {
 /// What `up` started, for a cluster of the user's and in a lab; where only the former is asked for, that.
 async fn down() -> kilonova_e2e::Result<()> {
     let progress = Progress::new();
-    existing::down(&progress).await?;
-    if existing::is_asked_for() {
-        return Ok(());
+    let only = existing::is_asked_for()?;
+    let existing = existing::down(&progress).await;
+    if only {
+        return existing;
     }
-    up::down(&progress)
+    // A cluster that is gone is no reason to leave the lab running.
+    up::down(&progress).and(existing)
 }
 
 fn run_cluster(command: ClusterCommand) -> kilonova_e2e::Result<ExitCode> {

@@ -1,26 +1,17 @@
 //! What must be there before anything is put into a cluster, with a sentence for each thing that is not.
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Node};
-use kilonova_e2e::{Error, Result, process::run_for};
+use kilonova_e2e::{Error, Result, build::images::AGENT_TOOLS, process::run_for};
 use kube::{Api, ResourceExt, api::ListParams};
-use tokio::time::timeout;
 
-use super::{NODE_NAME, cluster::Cluster};
+use super::{ANSWER, NODE_NAME, cluster::Cluster};
 
 /// The oldest Kubernetes 1.x that has what the policies need.
 const OLDEST_MINOR: u32 = 32;
-/// How long the cluster, and libvirt, may take to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// What an agent calls, and the package of it in Debian.
-const PROGRAMS: [(&str, &str); 5] = [
-    ("virsh", "libvirt-clients"),
-    ("qemu-img", "qemu-utils"),
-    ("genisoimage", "genisoimage"),
-    ("dnsmasq", "dnsmasq-base"),
-    ("nft", "nftables"),
-];
+/// What this check itself calls, and the package of it in Debian.
+const VIRSH: (&str, &str) = ("virsh", "libvirt-clients");
 
 fn missing(what: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::Missing {
@@ -33,15 +24,16 @@ fn missing(what: impl Into<String>, remedy: impl Into<String>) -> Error {
 pub(super) async fn machine() -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let there = |name: &str| std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
-    let lacking = PROGRAMS.iter().filter(|(program, _)| !there(program));
-    let packages: Vec<_> = lacking.map(|(_, package)| *package).collect();
+    let programs = AGENT_TOOLS.into_iter().chain([VIRSH]);
+    let lacking = programs.filter(|(program, _)| !there(program));
+    let packages: Vec<_> = lacking.map(|(_, package)| package).collect();
     if !packages.is_empty() {
         let install = format!("install {}", packages.join(" "));
         return Err(missing("what the agent calls on this machine", install));
     }
     let mut ask = Command::new("virsh");
     ask.args(["--connect", "qemu:///system", "version"]);
-    let answer = run_for(ask, "", PATIENCE).await?;
+    let answer = run_for(ask, "", ANSWER).await?;
     if answer.success() {
         return Ok(());
     }
@@ -52,9 +44,9 @@ pub(super) async fn machine() -> Result<()> {
     Err(missing("this machine's libvirt", remedy))
 }
 
-/// The cluster: it answers, is new enough, knows this machine, and has no other Kilonova.
+/// The cluster: it is new enough, knows this machine, and has no other Kilonova.
 pub(super) async fn cluster(cluster: &Cluster) -> Result<()> {
-    answers(cluster).await?;
+    is_new_enough(cluster).await?;
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let failed = Error::api(format!("read the Node {}", cluster.node));
     if nodes
@@ -87,19 +79,9 @@ pub(super) async fn cluster(cluster: &Cluster) -> Result<()> {
     }
 }
 
-async fn answers(cluster: &Cluster) -> Result<()> {
-    let what = format!("an API server behind the context {:?}", cluster.context);
-    let remedy = "check KUBECONFIG, or kubectl config current-context".to_owned();
-    let version = match timeout(PATIENCE, cluster.client.apiserver_version()).await {
-        Ok(Ok(version)) => version,
-        Ok(Err(error)) => return Err(missing(what, format!("{remedy}: {error}"))),
-        Err(_) => {
-            return Err(missing(
-                what,
-                format!("{remedy}: no answer in {PATIENCE:?}"),
-            ));
-        }
-    };
+async fn is_new_enough(cluster: &Cluster) -> Result<()> {
+    let version = cluster.client.apiserver_version().await;
+    let version = version.map_err(Error::api("ask the API server's version"))?;
     let minor: String = version
         .minor
         .chars()

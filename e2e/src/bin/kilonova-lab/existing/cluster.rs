@@ -6,13 +6,18 @@ use kilonova_crds::{Domain, Hypervisor, names};
 use kilonova_e2e::{Error, Result};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, ResourceExt};
 use serde_json::json;
+use tokio::time::timeout;
+
+use super::ANSWER;
 
 /// The cluster, and this machine's Node in it.
 pub(super) struct Cluster {
     /// A client with the user's rights.
     pub client: Client,
+    /// Which one it is: the uid of its namespace kube-system.
+    pub id: String,
     /// The kubeconfig that leads there.
     pub kubeconfig: Kubeconfig,
     /// The context in it.
@@ -52,8 +57,10 @@ impl Cluster {
         let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await;
         let config = config.map_err(unusable)?;
         let client = Client::try_from(config).map_err(Error::api("make a client"))?;
+        let id = id(&client, &context).await?;
         Ok(Self {
             client,
+            id,
             kubeconfig,
             context,
             node,
@@ -70,6 +77,15 @@ impl Cluster {
             return Ok(());
         }
         Err(format!("{conditions:?}"))
+    }
+
+    /// A Hypervisor of another node, if there is one: its agent lives by what is installed.
+    pub async fn another_node(&self) -> Result<Option<String>> {
+        let api: Api<Hypervisor> = Api::all(self.client.clone());
+        let list = api.list(&ListParams::default()).await;
+        let list = list.map_err(Error::api("list the Hypervisors"))?;
+        let mut names = list.items.iter().map(ResourceExt::name_any);
+        Ok(names.find(|name| *name != self.node))
     }
 
     /// Takes the node's Hypervisor and node namespace out, unless there is a Domain; false: there is.
@@ -94,6 +110,21 @@ impl Cluster {
         unless_missing(deleted).map_err(failed())?;
         Ok(true)
     }
+}
+
+async fn id(client: &Client, context: &str) -> Result<String> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let remedy = "check KUBECONFIG, or kubectl config current-context";
+    let found = timeout(ANSWER, api.get("kube-system")).await;
+    let said = match found {
+        Ok(Ok(namespace)) => return Ok(namespace.uid().unwrap_or_default()),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {ANSWER:?}"),
+    };
+    Err(Error::Missing {
+        what: format!("an API server behind the context {context:?}"),
+        remedy: format!("{remedy}: {said}"),
+    })
 }
 
 fn unless_missing(result: kube::Result<()>) -> kube::Result<()> {

@@ -25,30 +25,86 @@ use kilonova_e2e::{
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::progress::Progress;
+use crate::{kept::lock, progress::Progress};
 use cluster::Cluster;
 
 /// The variable that chooses this, and its value.
-const CLUSTER: (&str, &str) = ("KILONOVA_CLUSTER", "existing");
+const CLUSTER: &str = "KILONOVA_CLUSTER";
+const EXISTING: &str = "existing";
 /// Names this machine's Node, where it is not the host's name.
 const NODE_NAME: &str = "NODE_NAME";
 /// Names the directory for logs, credentials and what runs, where it is not `.kilonova/existing`.
 const DIR: &str = "KILONOVA_EXISTING_DIR";
+/// How long the cluster, and libvirt, may take to answer.
+const ANSWER: Duration = Duration::from_secs(20);
 /// How long a program may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What runs, for who ends it.
 #[derive(Serialize, Deserialize)]
 struct Record {
+    /// The cluster itself, by the uid of its namespace kube-system: a context may lead elsewhere tomorrow.
+    cluster: String,
     node: String,
     context: String,
     kubeconfig: Option<String>,
+    /// Namespaces of the system that were not there before.
+    namespaces: Vec<String>,
     processes: Vec<ProcessId>,
 }
 
+impl Record {
+    fn is_running(&self) -> bool {
+        self.processes.len() == 2 && self.processes.iter().all(|p| p.is_alive())
+    }
+
+    /// The cluster, if it still is the one.
+    async fn cluster(&self) -> Result<Cluster> {
+        let cluster = Cluster::recorded(&self.context, self.kubeconfig.as_deref(), &self.node);
+        let cluster = cluster.await.map_err(|error| Error::Missing {
+            what: format!("the cluster that make up worked on ({error})"),
+            remedy: forget(),
+        })?;
+        self.is_of(&cluster)?;
+        Ok(cluster)
+    }
+
+    /// Fails when a cluster is another than the one that was written down.
+    fn is_of(&self, cluster: &Cluster) -> Result<()> {
+        if self.cluster == cluster.id {
+            return Ok(());
+        }
+        Err(Error::Missing {
+            what: format!(
+                "the cluster that make up worked on (kube-system's uid {}) behind the context {:?}",
+                self.cluster, cluster.context
+            ),
+            remedy: forget(),
+        })
+    }
+}
+
+/// How to go on without a cluster that is not there any more.
+fn forget() -> String {
+    format!(
+        "point KUBECONFIG at it and run make down; or, where it is gone, remove {}",
+        record_path().display()
+    )
+}
+
 /// Whether the user's own cluster is asked for.
-pub(crate) fn is_asked_for() -> bool {
-    std::env::var(CLUSTER.0).is_ok_and(|value| value == CLUSTER.1)
+///
+/// # Errors
+/// When the variable has a value that means nothing.
+pub(crate) fn is_asked_for() -> Result<bool> {
+    match std::env::var(CLUSTER) {
+        Ok(value) if value == EXISTING => Ok(true),
+        Ok(value) if !value.is_empty() => Err(Error::Missing {
+            what: format!("a meaning of {CLUSTER}={value}"),
+            remedy: format!("say {CLUSTER}={EXISTING}, or leave it out for a lab"),
+        }),
+        _ => Ok(false),
+    }
 }
 
 fn dir() -> PathBuf {
@@ -61,10 +117,16 @@ fn record_path() -> PathBuf {
 
 /// Starts controllers and agent, unless they run.
 pub(crate) async fn up(progress: &Progress) -> Result<()> {
-    if let Some(record) = read_record()? {
-        if record.processes.len() == 2 && record.processes.iter().all(|p| p.is_alive()) {
+    let _lock = lock(progress)?;
+    let before = read_record()?;
+    if let Some(record) = &before {
+        if record.is_running() {
+            let cluster = record.cluster().await?;
+            // Those of before end some day; both programs read their token's file again and again.
+            credentials::controllers(&cluster).await?;
+            credentials::agent(&cluster).await?;
             progress.say(&format!(
-                "up already, in the cluster of context {}",
+                "up already, in the cluster of context {}; both have new tokens",
                 record.context
             ));
             return Ok(());
@@ -72,6 +134,9 @@ pub(crate) async fn up(progress: &Progress) -> Result<()> {
         end(&record.processes)?;
     }
     let cluster = Cluster::of_user(std::env::var(NODE_NAME).ok()).await?;
+    if let Some(record) = &before {
+        record.is_of(&cluster)?;
+    }
     progress.say(&format!(
         "the cluster of context {}, this machine as its node {}",
         cluster.context, cluster.node
@@ -79,10 +144,13 @@ pub(crate) async fn up(progress: &Progress) -> Result<()> {
     checks::machine().await?;
     checks::cluster(&cluster).await?;
     build::helm::ensure(|what| progress.say(what))?;
+    let missing = lab::missing_namespaces(&cluster.client).await?;
     let mut record = Record {
+        cluster: cluster.id.clone(),
         node: cluster.node.clone(),
         context: cluster.context.clone(),
-        kubeconfig: std::env::var("KUBECONFIG").ok(),
+        kubeconfig: std::env::var("KUBECONFIG").ok().filter(|s| !s.is_empty()),
+        namespaces: before.map_or(missing, |record| record.namespaces),
         processes: Vec::new(),
     };
     write_record(&record)?;
@@ -143,13 +211,13 @@ fn service(name: &str, kubeconfig: &std::path::Path) -> Result<Service> {
 
 /// Ends what [`up`] started, and takes out of the cluster what it put there. Nothing happens where there is nothing.
 pub(crate) async fn down(progress: &Progress) -> Result<()> {
+    let _lock = lock(progress)?;
     let Some(record) = read_record()? else {
         return Ok(());
     };
     progress.say("ending controllers and agent; guests run on");
     end(&record.processes)?;
-    let cluster = Cluster::recorded(&record.context, record.kubeconfig.as_deref(), &record.node);
-    let cluster = cluster.await?;
+    let cluster = record.cluster().await?;
     if cluster.remove_node().await? {
         progress.say(&format!(
             "took out this machine's part: {}",
@@ -161,9 +229,34 @@ pub(crate) async fn down(progress: &Progress) -> Result<()> {
             record.node
         ));
     }
-    lab::remove_system(&cluster.client).await?;
-    progress.say("took out RBAC and admission policies; the CRDs stay, with all objects of theirs");
-    fs::remove_dir_all(dir()).map_err(Error::file("remove", dir()))
+    if let Some(other) = cluster.another_node().await? {
+        progress.say(&format!(
+            "RBAC and admission policies stay: node {other} needs them"
+        ));
+    } else {
+        lab::remove_system(&cluster.client, &record.namespaces).await?;
+        progress
+            .say("took out RBAC and admission policies; the CRDs stay, with all objects of theirs");
+    }
+    forget_all()
+}
+
+/// Removes what [`up`] wrote, and nothing else that may be in that directory.
+fn forget_all() -> Result<()> {
+    for name in ["logs", "credentials"] {
+        let path = dir().join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(Error::file("remove", path))?;
+        }
+    }
+    let record = record_path();
+    fs::remove_file(&record).map_err(Error::file("remove", record))?;
+    match fs::remove_dir(dir()) {
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+            Err(Error::file("remove", dir())(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn end(processes: &[ProcessId]) -> Result<()> {
