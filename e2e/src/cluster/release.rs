@@ -35,20 +35,28 @@ pub async fn helm<S: AsRef<str>>(
     run_for(command, "", LIMIT).await
 }
 
+/// `helm upgrade --install` of a chart of ours.
+async fn upgrade(kubeconfig: &Path, release: &str, args: &[&str]) -> Result<Output> {
+    let chart = repo::root().join("charts").join(release);
+    let chart = chart.display().to_string();
+    let own = ["upgrade", "--install", release, &chart, "--timeout", "4m"];
+    helm(kubeconfig, own.iter().chain(args)).await?.checked()
+}
+
+async fn install_crds(kubeconfig: &Path) -> Result<()> {
+    let args = ["--wait", "--create-namespace"];
+    upgrade(kubeconfig, CRDS_RELEASE, &args).await.map(drop)
+}
+
 /// Installs both charts, with more arguments for the second (`--set…`), and waits until all that was installed is
 /// ready. Harmless when they are installed.
 ///
 /// # Errors
 /// When Helm fails.
 pub async fn install(kubeconfig: &Path, args: &[&str]) -> Result<()> {
-    let charts = repo::root().join("charts");
-    let chart = |name: &str| charts.join(name).display().to_string();
-    let own = ["upgrade", "--install", "--wait", "--timeout", "4m"];
-    let crds = [CRDS_RELEASE, &chart("kilonova-crds"), "--create-namespace"];
-    helm(kubeconfig, own.iter().chain(&crds)).await?.checked()?;
-    let system = [RELEASE, &chart("kilonova")];
-    let all = own.iter().chain(&system).chain(args);
-    helm(kubeconfig, all).await?.checked().map(drop)
+    install_crds(kubeconfig).await?;
+    let args: Vec<_> = args.iter().copied().chain(["--wait"]).collect();
+    upgrade(kubeconfig, RELEASE, &args).await.map(drop)
 }
 
 impl Cluster {
@@ -66,6 +74,17 @@ impl Cluster {
     /// When Helm fails.
     pub async fn install(&self, args: &[&str]) -> Result<()> {
         install(&self.kubeconfig(), args).await
+    }
+
+    /// Installs Kilonova and waits for nothing, for who expects that it does not become ready; gives what Helm tells
+    /// people.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub async fn install_at_once(&self, args: &[&str]) -> Result<String> {
+        install_crds(&self.kubeconfig()).await?;
+        let output = upgrade(&self.kubeconfig(), RELEASE, args).await?;
+        Ok(output.stdout)
     }
 
     /// Uninstalls the system, not the CRDs.
