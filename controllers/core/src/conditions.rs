@@ -43,6 +43,14 @@ impl Verdict {
         }
     }
 
+    /// It is, with something to say all the same.
+    pub fn ready_but(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            status: ConditionStatus::True,
+            ..Self::not_ready(reason, message)
+        }
+    }
+
     /// Not now.
     pub fn not_ready(reason: &str, message: impl Into<String>) -> Self {
         Self {

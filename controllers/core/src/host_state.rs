@@ -58,7 +58,7 @@ pub struct HostState {
     pub name: Arc<str>,
     /// Its Lease is fresh, and it has reported its capacity.
     pub ready: bool,
-    /// It takes nothing new: `unschedulable` on either object, or the Hypervisor is being deleted.
+    /// It takes nothing new: see [`cordoned`].
     pub cordoned: bool,
     /// The Node's taints.
     pub taints: Vec<HostTaint>,
@@ -96,12 +96,10 @@ impl HostState {
         let name = hypervisor.metadata.name.as_deref().unwrap_or_default();
         let status = hypervisor.status.as_ref();
         let node_spec = node.and_then(|n| n.spec.as_ref());
-        let unschedulable = hypervisor.spec.unschedulable.unwrap_or(false)
-            || node_spec.and_then(|s| s.unschedulable).unwrap_or(false);
         Self {
             name: Arc::from(name),
             ready: ready && status.is_some_and(|s| s.capacity.is_some()),
-            cordoned: unschedulable || hypervisor.metadata.deletion_timestamp.is_some(),
+            cordoned: cordoned(hypervisor, node),
             taints: node_spec
                 .and_then(|s| s.taints.as_deref())
                 .unwrap_or_default()
@@ -122,6 +120,16 @@ impl HostState {
             orphans: status.map(|s| s.orphans.len()).unwrap_or_default(),
         }
     }
+}
+
+/// Whether a node takes nothing new: `unschedulable` on either object, or the Hypervisor is being
+/// deleted.
+#[must_use]
+pub fn cordoned(hypervisor: &Hypervisor, node: Option<&Node>) -> bool {
+    let spec = node.and_then(|n| n.spec.as_ref());
+    hypervisor.spec.unschedulable.unwrap_or(false)
+        || spec.and_then(|s| s.unschedulable).unwrap_or(false)
+        || hypervisor.metadata.deletion_timestamp.is_some()
 }
 
 /// The physical networks with the MTU of their NICs; one that an agent told no NIC of carries all.

@@ -248,7 +248,7 @@ fn images() -> Fixtures {
 fn operators() -> Fixtures {
     let hypervisor = |fresh: bool| {
         let mut hypervisor: Hypervisor = object("Hypervisor", "node-1", &json!({}), &Value::Null);
-        let conditions = hypervisors::conditions(&hypervisor, fresh, 1, now());
+        let conditions = hypervisors::conditions(&hypervisor, fresh, false, 1, now());
         hypervisor.status = Some(HypervisorStatus {
             observed_generation: Some(2),
             conditions,

@@ -4,7 +4,7 @@ use super::{NamespaceMeta, Now, Work, World, without_segment};
 use crate::cache::store::Change;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
-use kilonova_controllers_core::host_state::out_of_service;
+use kilonova_controllers_core::host_state::{cordoned, out_of_service};
 use kilonova_controllers_core::hypervisors;
 use kilonova_controllers_core::lifecycle::NodeFacts;
 use kilonova_crds::condition::{self, types};
@@ -114,7 +114,8 @@ impl World {
         });
         let fresh = self.health.fresh(node, now.steady);
         let instances = self.cluster.instances_on(node);
-        let conditions = hypervisors::conditions(&hypervisor, fresh, instances, now.wall);
+        let cordoned = cordoned(&hypervisor, self.nodes.get("", node).map(AsRef::as_ref));
+        let conditions = hypervisors::conditions(&hypervisor, fresh, cordoned, instances, now.wall);
         let differs = |type_: &str| {
             let status = hypervisor.status.as_ref();
             let old = status.and_then(|s| condition::find(&s.conditions, type_));
@@ -215,6 +216,7 @@ impl World {
         if gone(&change.old) != gone(&change.new) {
             work.extend(self.instances_of(&name).into_iter().map(Work::Instance));
         }
+        work.push(Work::Node(name));
     }
 
     pub(super) fn lease_changed(&mut self, change: &Change<Lease>, work: &mut Vec<Work>) {

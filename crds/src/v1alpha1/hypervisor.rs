@@ -26,8 +26,8 @@ use super::{BoundSegment, VirtualizationType};
     ),
     printcolumn(
         name = "Cordoned",
-        type_ = "boolean",
-        json_path = ".spec.unschedulable"
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.reason=="Cordoned")].status"#
     ),
     printcolumn(
         name = "VCPUs",

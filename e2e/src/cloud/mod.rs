@@ -23,6 +23,7 @@ mod guest;
 mod instance;
 mod inventory;
 mod offer;
+mod said;
 mod tenant;
 
 use std::{collections::BTreeSet, fmt, fs, sync::Arc};
@@ -41,6 +42,7 @@ pub use self::{
     instance::{InstanceHandle, summary},
     inventory::{empty_inventory, inventory},
     offer::GUEST_IMAGE,
+    said::Said,
     tenant::{KEY_PAIR, NETWORK, Tenant},
 };
 use crate::{

@@ -1,6 +1,9 @@
 //! Kilonova on a cluster, installed from the charts as an operator does it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::Cluster;
 use crate::{
@@ -35,23 +38,43 @@ pub async fn helm<S: AsRef<str>>(
     run_for(command, "", LIMIT).await
 }
 
+/// `helm upgrade --install` of a chart in a directory of charts.
+async fn upgrade(
+    charts: &Path,
+    kubeconfig: &Path,
+    release: &str,
+    args: &[&str],
+) -> Result<Output> {
+    let chart = charts.join(release).display().to_string();
+    let own = ["upgrade", "--install", release, &chart, "--timeout", "4m"];
+    helm(kubeconfig, own.iter().chain(args)).await?.checked()
+}
+
+async fn install_crds(charts: &Path, kubeconfig: &Path) -> Result<()> {
+    let args = ["--wait", "--create-namespace"];
+    upgrade(charts, kubeconfig, CRDS_RELEASE, &args)
+        .await
+        .map(drop)
+}
+
+/// The charts of this checkout.
+fn charts() -> PathBuf {
+    repo::root().join("charts")
+}
+
 /// Installs both charts, with more arguments for the second (`--set…`), and waits until all that was installed is
 /// ready. Harmless when they are installed.
 ///
 /// # Errors
 /// When Helm fails.
 pub async fn install(kubeconfig: &Path, args: &[&str]) -> Result<()> {
-    install_from(&repo::root().join("charts"), kubeconfig, args).await
+    install_from(&charts(), kubeconfig, args).await
 }
 
 async fn install_from(charts: &Path, kubeconfig: &Path, args: &[&str]) -> Result<()> {
-    let chart = |name: &str| charts.join(name).display().to_string();
-    let own = ["upgrade", "--install", "--wait", "--timeout", "4m"];
-    let crds = [CRDS_RELEASE, &chart("kilonova-crds"), "--create-namespace"];
-    helm(kubeconfig, own.iter().chain(&crds)).await?.checked()?;
-    let system = [RELEASE, &chart("kilonova")];
-    let all = own.iter().chain(&system).chain(args);
-    helm(kubeconfig, all).await?.checked().map(drop)
+    install_crds(charts, kubeconfig).await?;
+    let args: Vec<_> = args.iter().copied().chain(["--wait"]).collect();
+    upgrade(charts, kubeconfig, RELEASE, &args).await.map(drop)
 }
 
 impl Cluster {
@@ -77,6 +100,17 @@ impl Cluster {
     /// When Helm fails.
     pub async fn install_from(&self, charts: &Path, args: &[&str]) -> Result<()> {
         install_from(charts, &self.kubeconfig(), args).await
+    }
+
+    /// Installs Kilonova and waits for nothing, for who expects that it does not become ready; gives what Helm tells
+    /// people.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub async fn install_at_once(&self, args: &[&str]) -> Result<String> {
+        install_crds(&charts(), &self.kubeconfig()).await?;
+        let output = upgrade(&charts(), &self.kubeconfig(), RELEASE, args).await?;
+        Ok(output.stdout)
     }
 
     /// Uninstalls the system, not the CRDs.

@@ -33,6 +33,15 @@ const AUDIT_POLICY: &str = r#"{
   ]
 }"#;
 
+/// Pod Security as strict clusters have it: what a namespace's own label does not let in, `baseline` must.
+const ADMISSION: &str = r#"{
+  "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+  "plugins": [{"name": "PodSecurity", "configuration": {
+    "apiVersion": "pod-security.admission.config.k8s.io/v1", "kind": "PodSecurityConfiguration",
+    "defaults": {"enforce": "baseline", "enforce-version": "latest"}
+  }}]
+}"#;
+
 /// How long a kubelet may be silent before its Node is not Ready: half of the default, as tests wait for it.
 const NODE_GRACE: &str = "20s";
 
@@ -109,6 +118,8 @@ impl Plan<'_> {
     fn apiserver_args(&self) -> Result<Vec<String>> {
         let policy = self.dir.join("audit-policy.json");
         fs::write(&policy, AUDIT_POLICY).map_err(Error::file("write", &policy))?;
+        let admission = self.dir.join("admission.json");
+        fs::write(&admission, ADMISSION).map_err(Error::file("write", &admission))?;
         let file = |flag: &str, path: PathBuf| format!("--{flag}={}", path.display());
         let mut args = vec![
             "--etcd-servers=http://127.0.0.1:2379".to_owned(),
@@ -131,6 +142,7 @@ impl Plan<'_> {
             file("client-ca-file", self.pki.path("ca.crt")),
             file("tls-cert-file", self.pki.path("apiserver.crt")),
             file("tls-private-key-file", self.pki.path("apiserver.key")),
+            file("admission-control-config-file", admission),
             file("audit-policy-file", policy),
             file("audit-log-path", audit_log(self.dir)),
             file(

@@ -28,6 +28,7 @@ mod system;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -239,6 +240,14 @@ impl Lab {
         manifest: &str,
     ) -> Result<Output> {
         self.kubectl.run(args, manifest).await
+    }
+
+    /// kubectl as admin, not started: for who cannot wait for it as tests do.
+    pub(crate) fn kubectl_command<S: AsRef<str>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Command {
+        self.kubectl.command(args)
     }
 
     /// Runs Helm as admin. Its failure is not an error: see [`Output::checked`].

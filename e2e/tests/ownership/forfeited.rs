@@ -43,7 +43,7 @@ async fn an_instance_on_a_node_declared_gone_goes_and_is_purged_when_its_agent_r
         ["taint", "node", "node-2", &taint],
         ["taint", "node", "node-2", &untaint],
     );
-    let gone = hand::say(&cloud, say, unsay).await;
+    let gone = cloud.say(say, unsay).await.unwrap();
     web.gone().await.unwrap();
     // Its address is free, its guest is not dead.
     let next = shop.create("next", on("node-1", spec)).await.unwrap();

@@ -1,7 +1,5 @@
 //! What an operator does by hand, and what he looks at.
 
-use std::thread;
-
 use kilonova_crds::{
     Domain, Instance, names,
     v1alpha1::{Hypervisor, Orphan},
@@ -17,47 +15,11 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
-use tokio::runtime::Runtime;
 
 /// Runs kubectl as admin, and gives its output.
 pub async fn kubectl<'a>(cloud: &Cloud, args: impl IntoIterator<Item = &'a str>) -> String {
     let output = cloud.lab().kubectl(args).await.unwrap();
     output.checked().unwrap().stdout
-}
-
-/// What an operator said, until this is dropped.
-pub struct Said<'a> {
-    cloud: &'a Cloud,
-    unsay: Vec<&'a str>,
-}
-
-impl Drop for Said<'_> {
-    fn drop(&mut self) {
-        let unsay = || {
-            let runtime = Runtime::new().unwrap();
-            let args = self.unsay.iter();
-            let unsaid = runtime.block_on(self.cloud.lab().kubectl(args));
-            unsaid.unwrap().checked().unwrap();
-        };
-        // A runtime of its own: this may be in the midst of another's.
-        thread::scope(|scope| scope.spawn(unsay).join()).unwrap();
-    }
-}
-
-/// Runs kubectl with `say`, and with `unsay` when what it gives is dropped.
-pub async fn say<'a>(
-    cloud: &'a Cloud,
-    say: impl IntoIterator<Item = &'a str>,
-    unsay: impl IntoIterator<Item = &'a str>,
-) -> Said<'a> {
-    kubectl(cloud, say).await;
-    let unsay = unsay.into_iter().collect();
-    Said { cloud, unsay }
-}
-
-/// Cordons a node until what it gives is dropped.
-pub async fn cordon<'a>(cloud: &'a Cloud, node: &'a str) -> Said<'a> {
-    say(cloud, ["cordon", node], ["uncordon", node]).await
 }
 
 /// Programs that do not run; they do again when this is dropped.

@@ -18,7 +18,7 @@ async fn a_domain_without_room_is_refused_for_good_and_the_instance_goes_to_anot
     let (_alone, cloud) = alone().await;
     let shop = cloud.tenant("refused").await.unwrap();
     let narrow = cloud.lab().node_named("node-2").unwrap();
-    let cordoned = hand::cordon(&cloud, "node-1").await;
+    let cordoned = cloud.cordon("node-1").await.unwrap();
     let before = kilonova_e2e::cloud::inventory(narrow).await.unwrap();
     let agent = hand::stop(hand::agent(&cloud, "node-2"));
     let web = shop.create("web", json!({})).await.unwrap();

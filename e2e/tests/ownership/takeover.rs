@@ -59,7 +59,7 @@ async fn b68_an_instance_restored_without_status_finds_its_domain_again() {
     let lost = lose(&cloud, &same).await;
     let lost_other = lose(&cloud, &other).await;
     // As from a backup, without uid and status; no placement would choose node-2.
-    let cordoned = hand::cordon(&cloud, "node-2").await;
+    let cordoned = cloud.cordon("node-2").await.unwrap();
     let same = shop.create("same", json!({})).await.unwrap();
     let heir = shop.object("Instance", "heir", &spec());
     cloud.apply(&[told(heir, &lost_other.uid)]).await.unwrap();
