@@ -1,6 +1,10 @@
 //! Frames of full size: what a Network's MTU says is so from guest to guest.
 
-use kilonova_crds::{names, node::Segment, v1alpha1::Hypervisor};
+use kilonova_crds::{
+    names,
+    node::Segment,
+    v1alpha1::{Hypervisor, Instance},
+};
 use kilonova_e2e::{
     cloud::{Cloud, InstanceHandle},
     wait::{GENEROUS, wait_for},
@@ -136,7 +140,13 @@ async fn a_nic_that_carries_less_than_a_network_needs_takes_no_instance_of_it_an
     node.sh(&format!("ip link set dev eth1 mtu {MTU}"))
         .await
         .unwrap();
-    waits.ready("Running").await.unwrap();
+    let bound = |instance: &Instance| {
+        instance
+            .status
+            .as_ref()
+            .is_some_and(|s| s.node_name.is_some())
+    };
+    waits.until("to be bound", bound).await.unwrap();
     let to = world.two.ip().await.unwrap();
     wait_for("whole packets to pass again", GENEROUS, || async {
         match pings(&world.one, &to, MTU - HEADERS).await {
