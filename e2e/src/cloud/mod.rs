@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod flow;
 mod guest;
 mod instance;
 mod inventory;
@@ -39,6 +40,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 pub use self::{
+    flow::Flow,
     instance::{InstanceHandle, summary},
     inventory::{empty_inventory, inventory},
     offer::GUEST_IMAGE,

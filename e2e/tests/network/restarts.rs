@@ -1,9 +1,6 @@
 //! The agent or a DHCP server ends under traffic.
 
-use kilonova_e2e::{
-    cloud::{InstanceHandle, inventory},
-    wait::{GENEROUS, wait_for},
-};
+use kilonova_e2e::cloud::{Flow, inventory};
 
 use crate::{
     alone,
@@ -27,16 +24,16 @@ async fn b44_an_agent_that_is_killed_under_traffic_loses_no_packet_and_dhcp_is_s
     assert_eq!(server.len(), 1);
     let before = inventory(node).await.unwrap();
     let flows = [
-        Flow::start(&one, "10.0.0.22").await,
-        Flow::start(&one, WORLD).await,
+        Flow::start(&one, "10.0.0.22").await.unwrap(),
+        Flow::start(&one, WORLD).await.unwrap(),
     ];
 
     for flow in &flows {
-        flow.goes_on().await;
+        flow.goes_on().await.unwrap();
     }
     agent.kill().unwrap();
     for flow in &flows {
-        flow.goes_on().await;
+        flow.goes_on().await.unwrap();
     }
     agent.start().unwrap();
     another_dhcp_server(node, &netns, &server).await;
@@ -47,8 +44,10 @@ async fn b44_an_agent_that_is_killed_under_traffic_loses_no_packet_and_dhcp_is_s
     other.delete().await.unwrap();
     other.gone().await.unwrap();
     for flow in flows {
-        flow.goes_on().await;
-        flow.lost_nothing().await;
+        flow.goes_on().await.unwrap();
+        let answers = flow.end().await.unwrap();
+        let all: Vec<_> = (0..).take(answers.len()).collect();
+        assert_eq!(answers, all, "each was answered, once");
     }
     let after = inventory(node).await.unwrap();
     assert_eq!(difference(&before, &after), "", "nothing twice or less");
@@ -66,48 +65,4 @@ async fn b44_an_agent_that_is_killed_under_traffic_loses_no_packet_and_dhcp_is_s
         );
     }
     shop.close().await.unwrap();
-}
-
-/// A guest's echo requests to an address, five a second.
-struct Flow<'a> {
-    guest: &'a InstanceHandle<'a>,
-    log: String,
-}
-
-impl<'a> Flow<'a> {
-    async fn start(guest: &'a InstanceHandle<'a>, address: &str) -> Self {
-        let log = format!("/tmp/ping-{address}");
-        let script = format!("setsid ping -i 0.2 {address} > {log} 2>&1 < /dev/null &");
-        guest.sh(&script).await.unwrap();
-        Self { guest, log }
-    }
-
-    /// The numbers of the answers so far, in the order in which they came.
-    async fn answers(&self) -> Vec<u64> {
-        let script = format!("sed -n 's/.* seq=\\([0-9]*\\) .*/\\1/p' {}", self.log);
-        let said = self.guest.sh(&script).await.unwrap();
-        said.lines().map(|line| line.parse().unwrap()).collect()
-    }
-
-    /// Waits until twenty more have come.
-    async fn goes_on(&self) {
-        let so_far = self.answers().await.len();
-        wait_for(format!("more of {}", self.log), GENEROUS, || async {
-            let now = self.answers().await.len();
-            if now >= so_far + 20 {
-                Ok(())
-            } else {
-                Err(format!("{now} answers"))
-            }
-        })
-        .await
-        .unwrap();
-    }
-
-    /// Each was answered, once: there is no gap up to the last that has come.
-    async fn lost_nothing(self) {
-        let answers = self.answers().await;
-        let expected: Vec<_> = (0..).take(answers.len()).collect();
-        assert_eq!(answers, expected, "{}", self.log);
-    }
 }
