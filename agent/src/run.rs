@@ -5,7 +5,7 @@ use crate::api::{ApiError, Bootstrap, NodeApi, Writer, register};
 use crate::cli::Cli;
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
-use crate::node::{self, LIBVIRT_RETRY, Node, ProbeError, Waiting};
+use crate::node::{self, Fitness, Node, ProbeError, Trouble, WAIT, Waiting};
 use crate::runner::{Parts, Runner, SegmentHolders};
 use crate::watch;
 use crate::world::World;
@@ -23,6 +23,7 @@ use kilonova_common::telemetry::chain;
 use kilonova_crds::Hypervisor;
 use parking_lot::Mutex;
 use prometheus::Registry;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -57,9 +58,6 @@ pub enum RunError {
     /// No client for images.
     #[error("cannot make a client for images")]
     Http(#[from] FetchError),
-    /// The state directory cannot be used.
-    #[error("cannot use the state directory")]
-    Storage(#[from] kilonova_agent_storage::Error),
     /// The run directory cannot be used.
     #[error("cannot use the run directory")]
     Network(#[from] kilonova_agent_network::Error),
@@ -69,9 +67,6 @@ pub enum RunError {
     /// No way to the API server.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// It cannot be found out how guests run here.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
 }
 
 /// Runs the agent until it is told to end.
@@ -102,7 +97,6 @@ async fn serve(cli: Cli) -> Result<(), RunError> {
     let (address, server) = http_server::bind(cli.metrics_addr, endpoints).await?;
     info!(%address, "metrics and health");
     let http = HttpSource::new(Timeouts::default(), cli.address_policy())?;
-    let storage = Storage::open(&cli.state_dir, http)?;
     let network = Arc::new(Network::new(cli.network()?)?);
     if let Err(error) = network.resume().await {
         warn!(error = chain(&error), "not every network is served yet");
@@ -110,7 +104,7 @@ async fn serve(cli: Cli) -> Result<(), RunError> {
     let bootstrap = Bootstrap::new(cli.kubeconfig.as_deref(), &cli.node_name).await?;
     tokio::select! {
         listened = server => Err(RunError::Server(listened.err())),
-        ended = work(&cli, metrics, world, told, storage, network, bootstrap) => ended,
+        ended = work(&cli, metrics, world, told, http, network, bootstrap) => ended,
     }
 }
 
@@ -119,24 +113,39 @@ async fn work(
     metrics: Metrics,
     world: Arc<World>,
     told: Arc<AtomicBool>,
-    storage: Storage,
+    http: HttpSource,
     network: Arc<Network>,
     bootstrap: Bootstrap,
 ) -> Result<(), RunError> {
+    let state_dir = cli.state_dir.clone();
+    let fitness = Fitness::new(Arc::clone(&network), state_dir, cli.virt_type);
     let mut waiting = Waiting {
         own: bootstrap.client().clone(),
         metrics: metrics.clone(),
         hypervisor: registered(&bootstrap, &cli.node_name).await,
         told: Arc::clone(&told),
+        fitness: Arc::new(fitness),
     };
+    let storage = storage(&cli.state_dir, &http, &mut waiting).await;
     let (libvirt, facts) = libvirt(&cli.libvirt_uri, &mut waiting).await;
     let api = bootstrap.enter(&cli.run_dir).await?;
-    let settings = settings(cli, &libvirt, &facts, &storage, &api).await?;
+    let settings = loop {
+        match settings(cli, &libvirt, &facts, &storage, &api).await {
+            Ok(settings) => break settings,
+            Err(error) => {
+                let trouble = chain(&error);
+                warn!(trouble, "cannot find out how guests run here");
+                waiting.tell(Trouble::Libvirt(&trouble)).await;
+            }
+        }
+        sleep(WAIT).await;
+    };
     info!(cluster = settings.cluster_id, virtualization = ?settings.virtualization, "this node");
     let node = Arc::new(Node {
         name: cli.node_name.clone(),
         own: bootstrap.client().clone(),
         facts,
+        fitness: waiting.fitness,
         share: cli.share(),
         last: Mutex::new(Some(waiting.hypervisor)),
         told,
@@ -240,6 +249,21 @@ async fn registered(bootstrap: &Bootstrap, node: &str) -> Hypervisor {
     }
 }
 
+/// The state directory. Waits for one that can be used, and says meanwhile what is wrong.
+async fn storage(state_dir: &Path, http: &HttpSource, waiting: &mut Waiting) -> Storage {
+    loop {
+        match Storage::open(state_dir, http.clone()) {
+            Ok(storage) => return storage,
+            Err(error) => {
+                let trouble = chain(&error);
+                warn!(trouble, "waiting for the state directory");
+                waiting.tell(Trouble::StateDirectory(&error)).await;
+            }
+        }
+        sleep(WAIT).await;
+    }
+}
+
 /// libvirt, and what it says of the node. Waits for it, and says meanwhile what is wrong.
 async fn libvirt(uri: &str, waiting: &mut Waiting) -> (Libvirt, NodeFacts) {
     loop {
@@ -257,8 +281,8 @@ async fn libvirt(uri: &str, waiting: &mut Waiting) -> (Libvirt, NodeFacts) {
             ),
         };
         warn!(trouble, "waiting for libvirt");
-        waiting.tell(&trouble).await;
-        sleep(LIBVIRT_RETRY).await;
+        waiting.tell(Trouble::Libvirt(&trouble)).await;
+        sleep(WAIT).await;
     }
 }
 
@@ -268,7 +292,7 @@ async fn settings(
     facts: &NodeFacts,
     storage: &Storage,
     api: &NodeApi,
-) -> Result<NodeSettings, RunError> {
+) -> Result<NodeSettings, ProbeError> {
     let machine = newest_q35(&facts.machine_types).unwrap_or_else(|| "q35".to_owned());
     let state = &cli.state_dir;
     let virtualization =

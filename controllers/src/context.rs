@@ -1,11 +1,12 @@
 //! What every task shares: the world, the queue, the writer.
 
+use crate::cache::reading::Leniency;
 use crate::cache::reflect::Sink;
 use crate::cache::store::WentBack;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
-use crate::world::{Cached, Work, World};
+use crate::world::{Cached, Work, World, leniency};
 use crate::write::Writer;
 use k8s_openapi::jiff::SignedDuration;
 use kilonova_common::http_source::HttpSource;
@@ -114,5 +115,13 @@ impl<K: Cached> Sink<K> for WorldSink {
             let work = self.context.world.lock().contact(Instant::now());
             self.context.enqueue(work);
         }
+    }
+
+    fn strange(&self, uid: &str, why: Option<String>) {
+        self.context.world.lock().note_strange(uid, why);
+    }
+
+    fn leniency(&self) -> Leniency {
+        leniency::<K>()
     }
 }

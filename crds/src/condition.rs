@@ -60,6 +60,16 @@ pub mod types {
     pub const USER_DATA_READY: &str = "UserDataReady";
     /// An Instance's binding names this Hypervisor.
     pub const IN_USE: &str = "InUse";
+    /// The Hypervisor's libvirt answers.
+    pub const LIBVIRT_READY: &str = "LibvirtReady";
+    /// The Hypervisor has what every guest needs.
+    pub const GUESTS_READY: &str = "GuestsReady";
+    /// It has what every network needs.
+    pub const NETWORKS_READY: &str = "NetworksReady";
+    /// It has what networks of the type `vlan` need, apart from a NIC.
+    pub const VLANS_READY: &str = "VLANsReady";
+    /// It has what networks of the type `flat` need, apart from a NIC.
+    pub const FLAT_NETWORKS_READY: &str = "FlatNetworksReady";
 }
 
 /// The condition of that type, if the object has it.

@@ -1,5 +1,6 @@
 //! What a node reports of itself: its facts, what others use of it, the orphans that it holds.
 
+use crate::needs::{self, Lack};
 use crate::network::{NicFault, NicObserved, PhysicalNetwork};
 use crate::observed::{LibvirtDomain, NodeFacts};
 use crate::owner::{Metadata, ours};
@@ -21,9 +22,6 @@ use std::collections::BTreeSet;
 const DISK_GRAIN: u64 = 1 << 30;
 /// What it is rounded up to on large disks, as a part of the disk.
 const DISK_GRAINS: u64 = 64;
-/// The condition that says whether libvirt answers.
-pub const LIBVIRT_READY: &str = "LibvirtReady";
-
 /// The condition that says whether every NIC in a physical network can be used; only where there
 /// is one.
 pub const PHYSICAL_NETWORKS_READY: &str = "PhysicalNetworksReady";
@@ -55,6 +53,8 @@ pub struct NodeReport<'a> {
     pub facts: Option<&'a NodeFacts>,
     /// Why libvirt does not answer; absent when it does.
     pub libvirt_trouble: Option<&'a str>,
+    /// What the node lacks.
+    pub lacks: &'a [Lack],
     /// How guests run here.
     pub virtualization: Option<VirtualizationType>,
     /// All libvirt domains.
@@ -86,7 +86,10 @@ impl NodeReport<'_> {
         let facts = self.facts;
         let kept = previous.map_or(&[][..], |p| &p.conditions);
         let nics = self.usable_nics();
-        let conditions = std::iter::once(self.libvirt_ready(now)).chain(self.nics_ready(now));
+        let needs = needs::conditions(self.lacks, !self.nics.is_empty(), self.virtualization, now);
+        let conditions = std::iter::once(libvirt_ready(self.libvirt_trouble, now))
+            .chain(needs)
+            .chain(self.nics_ready(now));
         HypervisorStatus {
             observed_generation: self.generation,
             capacity: facts.map(|facts| Capacity {
@@ -151,10 +154,6 @@ impl NodeReport<'_> {
             last_transition_time: now.clone(),
             observed_generation: None,
         })
-    }
-
-    fn libvirt_ready(&self, now: &Time) -> Condition {
-        libvirt_ready(self.libvirt_trouble, now)
     }
 
     /// What domains that are not this cluster's use.
@@ -266,7 +265,7 @@ fn ports(record: &Record) -> Vec<OrphanPort> {
 
 fn libvirt_ready(trouble: Option<&str>, now: &Time) -> Condition {
     Condition {
-        type_: LIBVIRT_READY.to_owned(),
+        type_: types::LIBVIRT_READY.to_owned(),
         status: trouble.is_none().into(),
         reason: if trouble.is_none() {
             "Connected"
@@ -280,16 +279,20 @@ fn libvirt_ready(trouble: Option<&str>, now: &Time) -> Condition {
     }
 }
 
-/// The agent's part of the status while libvirt has not answered since this agent's start: what it
-/// was, and what is wrong.
+/// The agent's part of the status while it does not work yet: what it was, and what is wrong, with
+/// libvirt and with the node. `physical_networks`: the operator named a NIC.
 #[must_use]
-pub fn without_libvirt(
+pub fn waiting(
     previous: Option<&HypervisorStatus>,
-    trouble: &str,
+    libvirt_trouble: Option<&str>,
+    lacks: &[Lack],
+    physical_networks: bool,
     now: &Time,
 ) -> HypervisorStatus {
     let mut status = previous.cloned().unwrap_or_default();
-    let told = vec![libvirt_ready(Some(trouble), now)];
+    let libvirt = libvirt_trouble.map(|trouble| libvirt_ready(Some(trouble), now));
+    let needs = needs::conditions(lacks, physical_networks, None, now);
+    let told = libvirt.into_iter().chain(needs).collect();
     status.conditions = carry_transition_times(&status.conditions, told);
     status
 }

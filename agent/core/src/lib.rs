@@ -7,6 +7,7 @@ pub mod definition;
 pub mod desired;
 pub mod guest;
 pub mod hypervisor;
+pub mod needs;
 pub mod network;
 pub mod observed;
 pub mod owner;

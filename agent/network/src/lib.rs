@@ -14,6 +14,7 @@ mod netns;
 mod nft;
 mod node;
 mod port;
+mod probe;
 mod segment;
 mod switches;
 mod watch;
@@ -133,6 +134,12 @@ impl Network {
             segments,
             loose_taps: self.loose_taps().await?,
         })
+    }
+
+    /// Whether the operator named a NIC in a physical network.
+    #[must_use]
+    pub fn has_nics(&self) -> bool {
+        self.physical_networks.iter().next().is_some()
     }
 
     /// The NICs in physical networks, as they are.

@@ -1,6 +1,7 @@
 //! Links, addresses and routes of one netns.
 
 mod nic;
+mod trial;
 
 use crate::netns::{self, NetnsError};
 use futures::TryStreamExt;

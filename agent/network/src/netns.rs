@@ -184,6 +184,25 @@ where
     .await?
 }
 
+/// Does something in a new netns without a name, which goes with the last that is open in it. What
+/// the future starts, threads and programs, is there too; the runtime is at hand.
+pub async fn within_new<T, F>(work: F) -> Result<T, NetnsError>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let runtime = Handle::current();
+    on_thread(move || {
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|source| NetnsError::Kernel {
+            what: "unshare",
+            path: PathBuf::from("a new netns"),
+            source,
+        })?;
+        Ok(runtime.block_on(work))
+    })
+    .await?
+}
+
 /// Takes this thread into a netns, for the rest of its life.
 pub fn enter(path: &Path, namespace: &File) -> Result<(), NetnsError> {
     setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|source| NetnsError::Kernel {

@@ -9,6 +9,13 @@ pub async fn apply(netns: Option<&Netns>, text: &str) -> Result<(), CommandError
     run(netns, "nft", &["-f", "-"], text).await.map(drop)
 }
 
+/// Asks the kernel whether it would take a rule set's text, in this thread's netns; nothing changes.
+pub async fn check(text: &str) -> Result<(), CommandError> {
+    run(None, "nft", &["--check", "-f", "-"], text)
+        .await
+        .map(drop)
+}
+
 /// Carries out commands in nft's JSON, in this process's netns.
 pub async fn apply_json(commands: &str) -> Result<(), CommandError> {
     run(None, "nft", &["-j", "-f", "-"], commands)

@@ -1,21 +1,24 @@
 //! What the cluster is told of this node: its Hypervisor, and by a Lease that its agent lives.
 
+mod fitness;
 mod probe;
 mod waiting;
 
+pub use fitness::Fitness;
 pub use probe::{ProbeError, virtualization};
-pub use waiting::{LIBVIRT_RETRY, Waiting};
+pub use waiting::{Trouble, WAIT, Waiting};
 
 use crate::api::{WriteError, register};
 use crate::jitter::Jitter;
 use crate::runner::{Runner, kernel_release};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kilonova_agent_core::hypervisor::{NodeReport, differs};
+use kilonova_agent_core::hypervisor::{self, NodeReport, differs};
+use kilonova_agent_core::needs::Lack;
 use kilonova_agent_core::observed::{LibvirtDomain, NodeFacts};
 use kilonova_common::telemetry::chain;
 use kilonova_crds::Hypervisor;
-use kilonova_crds::v1alpha1::Share;
+use kilonova_crds::v1alpha1::{HypervisorStatus, Share};
 use kube::Client;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -43,12 +46,21 @@ pub struct Node {
     pub own: Client,
     /// What libvirt said of it.
     pub facts: NodeFacts,
+    /// What it lacks.
+    pub fitness: Arc<Fitness>,
     /// The part of it that instances may use; `None`: all of it.
     pub share: Option<Share>,
     /// The Hypervisor as the API server last answered.
     pub last: Mutex<Option<Hypervisor>>,
     /// Whether the cluster was told what this node is, and what it lacks.
     pub told: Arc<AtomicBool>,
+}
+
+/// What was seen of the node, but for its files and NICs.
+struct Seen<'a> {
+    domains: &'a [LibvirtDomain],
+    trouble: Option<&'a str>,
+    lacks: &'a [Lack],
 }
 
 impl Node {
@@ -62,11 +74,17 @@ impl Node {
         parts.metrics.libvirt_up.set(i64::from(trouble.is_none()));
         let previous = self.last.lock().clone();
         let previous_status = previous.as_ref().and_then(|h| h.status.as_ref());
-        let Some(mut status) = self
-            .status(runner, &domains, trouble.as_deref(), previous.as_ref())
-            .await
-        else {
-            return Ok(());
+        let answers = trouble.is_none().then_some(&parts.libvirt);
+        let lacks = self.fitness.lacks(answers).await;
+        let seen = Seen {
+            domains: &domains,
+            trouble: trouble.as_deref(),
+            lacks: &lacks,
+        };
+        let Some(mut status) = self.status(runner, &seen, previous.as_ref()).await else {
+            let (nics, now) = (self.fitness.has_nics(), Time(Timestamp::now()));
+            let status = hypervisor::waiting(previous_status, seen.trouble, &lacks, nics, &now);
+            return self.write(runner, previous_status, &status).await;
         };
         if trouble.is_some() {
             // What cannot be seen now is what it was.
@@ -75,8 +93,19 @@ impl Node {
             status.orphans = kept.orphans;
         }
         runner.report_orphans(status.orphans.iter().map(|o| o.uuid.clone()).collect());
-        if differs(previous_status, &status) {
-            let written = parts.writer.hypervisor_status(&self.name, &status).await;
+        self.write(runner, previous_status, &status).await
+    }
+
+    /// Writes the agent's part of the status, where anything differs.
+    async fn write(
+        &self,
+        runner: &Runner,
+        previous: Option<&HypervisorStatus>,
+        status: &HypervisorStatus,
+    ) -> Result<(), WriteError> {
+        if differs(previous, status) {
+            let writer = &runner.parts().writer;
+            let written = writer.hypervisor_status(&self.name, status).await;
             *self.last.lock() = match written {
                 Ok(written) => Some(written),
                 Err(error) => {
@@ -92,10 +121,9 @@ impl Node {
     async fn status(
         &self,
         runner: &Runner,
-        domains: &[LibvirtDomain],
-        trouble: Option<&str>,
+        seen: &Seen<'_>,
         previous: Option<&Hypervisor>,
-    ) -> Option<kilonova_crds::v1alpha1::HypervisorStatus> {
+    ) -> Option<HypervisorStatus> {
         let parts = runner.parts();
         let files = match parts.storage.instances().list().await {
             Ok(files) => files,
@@ -121,9 +149,10 @@ impl Node {
         let report = NodeReport {
             cluster_id: &parts.settings.cluster_id,
             facts: Some(&self.facts),
-            libvirt_trouble: trouble,
+            libvirt_trouble: seen.trouble,
+            lacks: seen.lacks,
             virtualization: Some(parts.settings.virtualization),
-            domains,
+            domains: seen.domains,
             files: &files,
             declared: &parts.world.uuids(),
             nics: &nics,
@@ -142,8 +171,13 @@ impl Node {
     pub async fn keep_reported(self: Arc<Self>, runner: Arc<Runner>) {
         let mut looks = 0;
         loop {
+            let pause = if self.fitness.is_fit().await {
+                LOOK
+            } else {
+                fitness::LACKING
+            };
             // Which of the two it was makes no difference.
-            let _ = timeout(LOOK, runner.census_due()).await;
+            let _ = timeout(pause, runner.census_due()).await;
             looks += 1;
             if looks % VERIFY_EVERY == 0 {
                 self.verify().await;

@@ -1,10 +1,12 @@
-//! Telling the cluster, before there is libvirt, that it is missing.
+//! Telling the cluster, before this agent works, what it waits for.
 
+use super::Fitness;
 use crate::api::report;
 use crate::metrics::Metrics;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kilonova_agent_core::hypervisor::{differs, without_libvirt};
+use kilonova_agent_core::hypervisor::{self, differs};
+use kilonova_agent_core::needs::{Lack, Need};
 use kilonova_common::telemetry::chain;
 use kilonova_crds::Hypervisor;
 use kube::{Client, ResourceExt};
@@ -13,10 +15,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::warn;
 
-/// How often libvirt is tried again at the start.
-pub const LIBVIRT_RETRY: Duration = Duration::from_secs(2);
+/// How often what is waited for is tried again.
+pub const WAIT: Duration = Duration::from_secs(2);
 
-/// A node whose libvirt has not answered yet.
+/// What an agent cannot work without.
+pub enum Trouble<'a> {
+    /// libvirt: what is wrong with it.
+    Libvirt(&'a str),
+    /// The state directory: why it cannot be used.
+    StateDirectory(&'a kilonova_agent_storage::Error),
+}
+
+/// A node whose agent does not work yet.
 pub struct Waiting {
     /// The client with the agent's own token.
     pub own: Client,
@@ -26,20 +36,34 @@ pub struct Waiting {
     pub hypervisor: Hypervisor,
     /// Made true once the cluster knows.
     pub told: Arc<AtomicBool>,
+    /// What else the node lacks.
+    pub fitness: Arc<Fitness>,
 }
 
 impl Waiting {
     /// Says what is wrong, where that is news. Tried again with the next trouble.
-    pub async fn tell(&mut self, trouble: &str) {
+    pub async fn tell(&mut self, trouble: Trouble<'_>) {
+        let mut lacks = self.fitness.lacks(None).await;
+        let libvirt = match trouble {
+            Trouble::Libvirt(trouble) => Some(trouble),
+            Trouble::StateDirectory(error) => {
+                lacks.retain(|lack| lack.need != Need::StateDirectory);
+                let why = chain(error);
+                let need = Need::StateDirectory;
+                lacks.insert(0, Lack { need, why });
+                None
+            }
+        };
         let previous = self.hypervisor.status.as_ref();
-        let status = without_libvirt(previous, trouble, &Time(Timestamp::now()));
+        let (nics, now) = (self.fitness.has_nics(), Time(Timestamp::now()));
+        let status = hypervisor::waiting(previous, libvirt, &lacks, nics, &now);
         if differs(previous, &status) {
             let name = self.hypervisor.name_any();
             match report(&self.own, &self.metrics, &name, &status).await {
                 Ok(written) => self.hypervisor = written,
                 Err(error) => {
                     let error = chain(&error);
-                    return warn!(error, "cannot say that libvirt is missing");
+                    return warn!(error, "cannot say what this node waits for");
                 }
             }
         }

@@ -20,6 +20,7 @@ pub use capacity::Capacity;
 pub use error::Error;
 pub use image::{CachedImage, ImageError, ImageRequest, Images, Progress};
 pub use instance::Instances;
+pub use tool::PATH as TOOL_PATH;
 
 use kilonova_common::http_source::HttpSource;
 use std::path::{Path, PathBuf};
@@ -45,11 +46,7 @@ impl Storage {
     /// # Errors
     /// When it cannot be made or used.
     pub fn open(root: &Path, http: HttpSource) -> Result<Self, Error> {
-        let plain = |text: &str| !text.chars().any(char::is_control);
-        if !root.is_absolute() || !root.to_str().is_some_and(plain) {
-            let path = root.to_owned();
-            return Err(Error::Path { path });
-        }
+        plain(root)?;
         let (images, instances) = (root.join("images"), root.join("instances"));
         for directory in [root, &images, &instances] {
             files::make_directory(directory)?;
@@ -62,6 +59,19 @@ impl Storage {
             images: Images::new(images, http, instances.clone(), bases),
             instances,
         })
+    }
+
+    /// Whether a state directory can be written, tried with a file; and what room there is.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn try_directory(root: &Path) -> Result<Capacity, Error> {
+        plain(root)?;
+        files::make_directory(root)?;
+        let trial = root.join("trial");
+        files::write(&trial, b"")?;
+        files::remove(&trial)?;
+        capacity::of(root)
     }
 
     /// The cached images.
@@ -89,4 +99,14 @@ impl Storage {
     pub fn direct_io(&self) -> bool {
         files::direct_io(&self.root)
     }
+}
+
+/// Whether QEMU and libvirt can be given that path.
+fn plain(root: &Path) -> Result<(), Error> {
+    let plain = |text: &str| !text.chars().any(char::is_control);
+    if root.is_absolute() && root.to_str().is_some_and(plain) {
+        return Ok(());
+    }
+    let path = root.to_owned();
+    Err(Error::Path { path })
 }

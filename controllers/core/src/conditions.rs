@@ -23,6 +23,20 @@ pub(crate) fn condition(
     }
 }
 
+/// The conditions of an object that was written for newer controllers: those that it has, but for
+/// what is said of it now.
+#[must_use]
+pub fn not_understood(has: &[Condition], why: &str, now: Timestamp) -> Vec<Condition> {
+    let message = format!(
+        "these controllers do not understand it ({why}): it is left as it is until they are upgraded"
+    );
+    let told = Verdict::stalled("NotUnderstood", message).into_conditions(now);
+    let ours = |c: &&Condition| told.iter().all(|t| t.type_ != c.type_);
+    let kept = has.iter().filter(ours).cloned().collect::<Vec<_>>();
+    let next = kept.into_iter().chain(told.iter().cloned()).collect();
+    carry_transition_times(has, next)
+}
+
 /// Whether an object is ready, and if not, why.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Verdict {

@@ -2,11 +2,12 @@
 
 use crate::resources::{Resources, bytes};
 use k8s_openapi::api::core::v1::{Node, Taint};
-use kilonova_crds::Quantity;
+use kilonova_crds::condition::types;
 use kilonova_crds::v1alpha1::{
-    Capacity, Hypervisor, HypervisorSpec, HypervisorStatus, Share, VirtualizationType,
+    Capacity, Hypervisor, HypervisorSpec, HypervisorStatus, SegmentType, Share, VirtualizationType,
 };
-use std::collections::BTreeMap;
+use kilonova_crds::{ConditionStatus, Quantity};
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -72,8 +73,36 @@ pub struct HostState {
     pub virtualization_types: Vec<VirtualizationType>,
     /// The physical networks that it has a NIC in, with the largest packet that the NIC carries.
     pub physical_networks: BTreeMap<String, u32>,
+    /// The conditions by which its agent says that it lacks something. Of what it says nothing, it
+    /// lacks nothing.
+    pub lacks: BTreeSet<&'static str>,
     /// How many orphans it holds.
     pub orphans: usize,
+}
+
+/// The conditions that must not be False where any Instance is to run.
+pub(crate) const EVERY_INSTANCE_NEEDS: [&str; 2] = [types::LIBVIRT_READY, types::GUESTS_READY];
+
+/// Those that must not be False where a segment of that type is to be.
+pub(crate) fn need_of(type_: SegmentType) -> impl Iterator<Item = &'static str> {
+    let uplink = match type_ {
+        SegmentType::Local => None,
+        SegmentType::Vlan => Some(types::VLANS_READY),
+        SegmentType::Flat => Some(types::FLAT_NETWORKS_READY),
+    };
+    std::iter::once(types::NETWORKS_READY).chain(uplink)
+}
+
+/// What its agent says that it lacks.
+fn lacks(status: &HypervisorStatus) -> BTreeSet<&'static str> {
+    let networks = [SegmentType::Local, SegmentType::Vlan, SegmentType::Flat];
+    let known = networks.into_iter().flat_map(need_of);
+    let known = known.chain(EVERY_INSTANCE_NEEDS);
+    let is_false = |type_: &&str| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|c| c.type_ == **type_ && c.status == ConditionStatus::False)
+    };
+    known.filter(is_false).collect()
 }
 
 /// A host with more orphans than this takes nothing new until it is looked at.
@@ -117,6 +146,7 @@ impl HostState {
                 .map(|s| s.virtualization_types.clone())
                 .unwrap_or_default(),
             physical_networks: status.map(physical_networks).unwrap_or_default(),
+            lacks: status.map(lacks).unwrap_or_default(),
             orphans: status.map(|s| s.orphans.len()).unwrap_or_default(),
         }
     }

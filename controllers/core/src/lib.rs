@@ -17,7 +17,7 @@ pub mod addresses;
 pub mod binding;
 pub mod cluster;
 pub mod compile;
-mod conditions;
+pub mod conditions;
 pub mod host_state;
 pub mod hypervisors;
 pub mod images;

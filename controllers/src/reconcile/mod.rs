@@ -7,6 +7,7 @@ mod instance;
 mod key_pair;
 mod network;
 mod segment;
+mod strange;
 
 use crate::context::Context;
 use crate::queue::Done;

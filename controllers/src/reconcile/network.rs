@@ -1,5 +1,6 @@
 //! A Network: its status, and its finalizer while something names its segment.
 
+use super::strange::stall;
 use super::{Outcome, ReconcileError};
 use crate::context::Context;
 use crate::world::{Now, Work};
@@ -8,6 +9,7 @@ use kilonova_controllers_core::key::ObjectKey;
 use kilonova_controllers_core::networks::{FinalizerAction, finalizer};
 use kilonova_crds::Network;
 use kilonova_crds::names::NETWORK_FINALIZER;
+use kube::ResourceExt;
 
 /// Looks at that Network.
 pub async fn look(
@@ -19,6 +21,14 @@ pub async fn look(
     let Some((network, status, in_use)) = facts else {
         return Ok(Outcome::Settled);
     };
+    let strange = network.uid().and_then(|uid| {
+        let world = context.world.lock();
+        world.strange(&uid).map(str::to_owned)
+    });
+    if let Some(why) = strange.filter(|_| network.metadata.deletion_timestamp.is_none()) {
+        let conditions = network.status.as_ref().map(|s| s.conditions.as_slice());
+        return stall(context, &*network, conditions.unwrap_or_default(), &why).await;
+    }
     let writer = &context.writer;
     let (what, result) = match finalizer(&network, in_use) {
         FinalizerAction::Add => (

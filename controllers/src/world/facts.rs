@@ -197,6 +197,7 @@ impl World {
         let existing = self.segments.get(&key.namespace, &key.name).cloned();
         let named = |domain: &&Arc<Domain>| domain.spec.ports.iter().any(|p| p.segment == key.name);
         let network = self.network_of_segment(key, existing.as_deref());
+        let network = network.filter(|network| self.strange(uid(&network.metadata)).is_none());
         SegmentFacts {
             wanted: network.and_then(|network| compile::segment_spec(network)),
             needed: self.pins.contains_key(key)

@@ -66,6 +66,7 @@ impl World {
             image,
             networks: networks
                 .filter_map(|i| self.networks.get(&namespace, &i.network).cloned())
+                .filter(|network| self.strange(uid(&network.metadata)).is_none())
                 .collect(),
             key_pairs: spec
                 .key_pairs()

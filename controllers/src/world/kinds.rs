@@ -1,6 +1,7 @@
 //! The kinds that are cached: where each is kept, and what of it.
 
 use super::{Work, World};
+use crate::cache::reading::Leniency;
 use crate::cache::store::{Change, Store};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node};
@@ -88,6 +89,31 @@ cached!(Segment, segments, namespaced, World::segment_changed);
 cached!(Node, nodes, cluster, World::node_changed, without_status);
 cached!(Lease, leases, namespaced, World::lease_changed);
 cached!(NamespaceMeta, namespaces, cluster, World::namespace_changed);
+
+/// What is done about an object of that kind that was written for newer controllers.
+///
+/// An Instance, a Network and a Hypervisor hold things, whatever else they say: taken for absent,
+/// what they hold would be given away or removed. What an operator or a tenant offers holds nothing.
+/// All others are written by Kubernetes, or by controllers: those that wrote them lead, or did.
+pub fn leniency<K: Cached>() -> Leniency {
+    let kind = K::kind(&());
+    let is = |other: &str| kind == other;
+    if is(&Instance::kind(&())) || is(&Network::kind(&())) || is(&Hypervisor::kind(&())) {
+        return Leniency::Partial;
+    }
+    let offers = [
+        Image::kind(&()),
+        ClusterImage::kind(&()),
+        KeyPair::kind(&()),
+        Flavor::kind(&()),
+        NetworkClass::kind(&()),
+    ];
+    if offers.contains(&kind) {
+        Leniency::Dispensable
+    } else {
+        Leniency::Required
+    }
+}
 
 /// What `kubectl apply` leaves for itself: the whole object once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

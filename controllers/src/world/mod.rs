@@ -19,7 +19,7 @@ mod work;
 pub use facts::{Next, Now};
 pub use images::{AnyImage, Reading};
 pub use inputs::Decision;
-pub use kinds::{Cached, NamespaceMeta};
+pub use kinds::{Cached, NamespaceMeta, leniency};
 pub use work::{ImageId, Work};
 
 use crate::cache::store::{Change, Store, WentBack};
@@ -88,6 +88,8 @@ pub struct World {
     doubts: HashMap<String, ObjectKey>,
     /// When an Instance without a binding was first seen.
     first_seen: HashMap<String, Instant>,
+    /// What is not understood of Instances, Networks and Hypervisors, by uid.
+    strange: HashMap<String, String>,
     /// Segments that a Domain is about to name.
     pins: HashMap<ObjectKey, usize>,
     /// Whether the ledgers are built: every kind was listed.
@@ -133,6 +135,7 @@ impl World {
             unsettled: HashSet::new(),
             doubts: HashMap::new(),
             first_seen: HashMap::new(),
+            strange: HashMap::new(),
             pins: HashMap::new(),
             live: false,
         }
@@ -186,6 +189,28 @@ impl World {
             K::changed(self, &change, &mut work);
         }
         work
+    }
+
+    /// Of the object of that uid this is not understood, or nothing any more.
+    pub fn note_strange(&mut self, uid: &str, why: Option<String>) {
+        match why {
+            Some(why) => self.strange.insert(uid.to_owned(), why),
+            None => self.strange.remove(uid),
+        };
+    }
+
+    /// What is not understood of the object of that uid: it is not to be acted upon.
+    pub fn strange(&self, uid: &str) -> Option<&str> {
+        self.strange.get(uid).map(String::as_str)
+    }
+
+    /// The Instance of that uid where it is not understood, and what of it. One that is being
+    /// deleted is: nothing of its spec matters any more.
+    pub fn strange_instance(&self, uid: &str) -> Option<(Arc<Instance>, String)> {
+        let why = self.strange(uid)?.to_owned();
+        let instance = self.instance(uid)?.clone();
+        let stays = instance.metadata.deletion_timestamp.is_none();
+        stays.then_some((instance, why))
     }
 
     /// Whether every kind was listed.

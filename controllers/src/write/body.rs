@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
+use kilonova_crds::Condition;
 use kilonova_crds::names::{ABANDONED_ANNOTATION, LEADER_ANNOTATION};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -61,6 +62,16 @@ pub fn finalizers_patch<K: Resource>(
         metadata["annotations"] = json!({LEADER_ANNOTATION: fence});
     }
     json!({"metadata": metadata})
+}
+
+/// The patch that makes these the object's conditions, if it is as we know it.
+pub fn conditions_patch<K: Resource>(object: &K, conditions: &[Condition]) -> Value {
+    json!({
+        "metadata": {"uid": object.uid(), "resourceVersion": object.resource_version()},
+        "status": {
+            "conditions": conditions, "observedGeneration": object.meta().generation,
+        },
+    })
 }
 
 /// Sets an annotation.

@@ -13,9 +13,11 @@ use body::{StatusBody, finalizers_patch};
 use kilonova_controllers_core::lifecycle::DomainWrite;
 use kilonova_crds::names::{self, CONTROLLERS_MANAGER, NODE_NAMESPACE_LABEL};
 use kilonova_crds::node::SegmentSpec;
-use kilonova_crds::{Domain, Segment};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Client, Resource, ResourceExt};
+use kilonova_crds::{Condition, Domain, Segment};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
+};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +105,28 @@ impl Writer {
         let (name, params) = (object.name_any(), post());
         let write = api.replace_subresource("status", &name, &params, &body);
         self.send::<K, _>("status", write).await
+    }
+
+    /// Replaces the conditions of that object and leaves the rest of its status, which newer
+    /// controllers may have written; the answer is not read.
+    ///
+    /// # Errors
+    /// Any [`WriteError`].
+    pub async fn conditions<K: Cached>(
+        &self,
+        object: &K,
+        conditions: &[Condition],
+    ) -> Result<(), WriteError> {
+        let resource = ApiResource::erase::<K>(&());
+        let client = self.client.clone();
+        let api: Api<DynamicObject> = match object.namespace() {
+            Some(namespace) => Api::namespaced_with(client, &namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
+        let patch = Patch::Merge(body::conditions_patch(object, conditions));
+        let (name, params) = (object.name_any(), patch_params());
+        let write = api.patch_status(&name, &params, &patch);
+        self.send::<K, _>("status", write).await.map(drop)
     }
 
     /// Puts a finalizer on.

@@ -1,13 +1,14 @@
 //! A node's libvirtd and virtlogd. Guests run on when either is killed.
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use tokio::sync::Mutex;
 
+use super::network::script;
 use crate::{
     Error, Result,
     process::{Launch, Namespaces, ProcessId, Service, run},
@@ -20,6 +21,16 @@ static PROBE: Mutex<()> = Mutex::const_new(());
 
 /// How long an orderly end may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which of libvirt's daemons has its drivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Daemons {
+    /// libvirtd has all of them.
+    Together,
+    /// virtqemud has QEMU's, and there is no libvirtd: what others reach is virtqemud's socket. Where this machine has
+    /// no virtqemud, libvirtd is behind it.
+    Apart,
+}
 
 /// The two services of libvirt on a node.
 #[derive(Debug)]
@@ -105,6 +116,29 @@ impl Libvirt {
         self.libvirtd.stop(PATIENCE)
     }
 
+    /// Ends libvirtd, and starts libvirt with its daemons laid out like that; guests run on. `stop`, `kill` and `start`
+    /// mean that daemon from then on.
+    ///
+    /// # Errors
+    /// When one does not end, or the other does not answer.
+    pub async fn lay_out(&self, daemons: Daemons) -> Result<()> {
+        self.stop()?;
+        let word = match daemons {
+            Daemons::Together => "together",
+            Daemons::Apart => "apart",
+        };
+        let (command, text) = (
+            self.namespaces.command("bash"),
+            include_str!("../../lab/split.sh"),
+        );
+        script(command, text, &[word.to_owned()]).await?;
+        let own = daemons == Daemons::Apart && has_virtqemud();
+        let program = if own { "virtqemud" } else { "libvirtd" };
+        self.libvirtd
+            .configure(|launch| launch.program = program.into());
+        self.start().await
+    }
+
     /// Kills libvirtd (SIGKILL); guests run on.
     ///
     /// # Errors
@@ -112,6 +146,12 @@ impl Libvirt {
     pub fn kill(&self) -> Result<()> {
         self.libvirtd.kill()
     }
+}
+
+/// Whether this machine has libvirt's daemon of QEMU's driver.
+fn has_virtqemud() -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|dir| dir.join("virtqemud").is_file())
 }
 
 /// Where the answers are kept between labs. libvirt itself sees whether they are still true (it compares the times of

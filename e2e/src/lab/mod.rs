@@ -41,7 +41,7 @@ pub use self::{
     forward::run as run_forwarder,
     image_server::{Behaviour, ImageRequest, ImageServer, serve_forever},
     init::run as run_init,
-    libvirt::Libvirt,
+    libvirt::{Daemons, Libvirt},
     machine::Machine,
     manifests::{AGENTS_NAMESPACE, SYSTEM_NAMESPACE},
     node::Node,

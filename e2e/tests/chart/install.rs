@@ -147,6 +147,12 @@ async fn upgraded_uninstalled_and_installed_again() {
         ": upgrade the chart kilonova-crds first"
     );
     assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    // Those of a later one are, and are told of.
+    let new = old.map(|word| word.replace("0.0.1", "0.9.0"));
+    lab.kubectl(new).await.unwrap().checked().unwrap();
+    let warned = install(&lab, "kilonova", &[]).await.checked().unwrap();
+    let says = "are of version 0.9.0, and this is 0.1.0, which does not know all";
+    assert!(warned.stdout.contains(says), "{}", warned.stdout);
     install(&lab, "kilonova-crds", &["--force"])
         .await
         .checked()

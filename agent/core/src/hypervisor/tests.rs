@@ -56,6 +56,7 @@ fn report_with(
         cluster_id: "c1",
         facts: Some(&facts),
         libvirt_trouble: None,
+        lacks: &[],
         virtualization: Some(VirtualizationType::Qemu),
         domains,
         files: &[],
@@ -144,21 +145,25 @@ fn the_controllers_conditions_are_no_difference() {
 }
 
 #[test]
-fn without_libvirt_a_node_is_what_it_was_and_says_so() {
+fn a_node_that_waits_is_what_it_was_and_says_why() {
     let now = Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+    let waiting = |previous, trouble| waiting(previous, trouble, &[], false, &now);
     let previous = report(&[], &[]);
-    let lame = without_libvirt(Some(&previous), "no socket", &now);
+    let lame = waiting(Some(&previous), Some("no socket"));
     assert_eq!(lame.capacity, previous.capacity);
-    assert_eq!(lame.conditions.len(), 1);
+    assert_eq!(lame.conditions.len(), 3);
     assert_eq!(lame.conditions[0].status, ConditionStatus::False);
     assert_eq!(lame.conditions[0].message, "no socket");
-    let new = without_libvirt(None, "no socket", &now);
-    assert_eq!((new.capacity, new.conditions.len()), (None, 1));
+    let new = waiting(None, Some("no socket"));
+    assert_eq!((new.capacity, new.conditions.len()), (None, 3));
     // Told once, it is told.
     assert!(!differs(
         Some(&lame),
-        &without_libvirt(Some(&lame), "no socket", &now)
+        &waiting(Some(&lame), Some("no socket"))
     ));
+    // Of libvirt nothing is said before it was asked.
+    let said = waiting(None, None).conditions;
+    assert!(find(&said, types::LIBVIRT_READY).is_none() && said.len() == 2);
 }
 
 #[test]

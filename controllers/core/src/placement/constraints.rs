@@ -73,6 +73,8 @@ fn first_failure(host: &HostState, wanted: &Constraints) -> Option<Filter> {
         Some(Filter::Ready)
     } else if host.cordoned {
         Some(Filter::Cordoned)
+    } else if wanted.needs().any(|need| host.lacks.contains(need)) {
+        Some(Filter::Needs)
     } else if host.orphans > MAX_ORPHANS {
         Some(Filter::Orphans)
     } else if !taints.all(|t| tolerated(t, &wanted.tolerations)) {

@@ -10,6 +10,8 @@ pub enum Filter {
     Ready,
     /// It is not cordoned.
     Cordoned,
+    /// It lacks no program and no feature of the kernel that the Instance needs.
+    Needs,
     /// It does not hold too many orphans.
     Orphans,
     /// It did not refuse this Instance.
@@ -40,9 +42,10 @@ pub enum Filter {
 
 impl Filter {
     /// All, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Ready,
         Self::Cordoned,
+        Self::Needs,
         Self::Orphans,
         Self::Refused,
         Self::Taints,
@@ -64,6 +67,7 @@ impl Filter {
         match self {
             Self::Ready => "not ready",
             Self::Cordoned => "cordoned",
+            Self::Needs => "lacks what it needs (its conditions say what)",
             Self::Orphans => "too many orphans held",
             Self::Refused => "refused it",
             Self::Taints => "taint not tolerated",

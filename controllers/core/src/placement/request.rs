@@ -1,5 +1,6 @@
 //! What an Instance asks of a host.
 
+use crate::host_state::{EVERY_INSTANCE_NEEDS, need_of};
 use crate::key::{ObjectKey, uid};
 use crate::resources::Resources;
 use kilonova_crds::v1alpha1::affinity::{
@@ -26,6 +27,21 @@ pub struct Constraints {
     pub virtualization_type: Option<VirtualizationType>,
     /// Physical networks that the host must have a NIC in; each once, by name.
     pub uplinks: Vec<Uplink>,
+    /// The conditions of a Hypervisor that must not be False because of its networks; each once.
+    pub networks: BTreeSet<&'static str>,
+}
+
+impl Constraints {
+    /// Asks for what these segments need of a host.
+    pub fn connect<'a>(&mut self, segments: impl Iterator<Item = &'a BoundSegment> + Clone) {
+        self.uplinks = Uplink::of(segments.clone());
+        self.networks = segments.flat_map(|s| need_of(s.type_)).collect();
+    }
+
+    /// The conditions of a Hypervisor that must not be False.
+    pub(super) fn needs(&self) -> impl Iterator<Item = &&'static str> {
+        EVERY_INSTANCE_NEEDS.iter().chain(&self.networks)
+    }
 }
 
 /// A physical network that a host must have a NIC in.
@@ -39,8 +55,7 @@ pub struct Uplink {
 
 impl Uplink {
     /// What these segments need.
-    #[must_use]
-    pub fn of<'a>(segments: impl Iterator<Item = &'a BoundSegment>) -> Vec<Self> {
+    fn of<'a>(segments: impl Iterator<Item = &'a BoundSegment>) -> Vec<Self> {
         let mut needs: BTreeMap<&str, u32> = BTreeMap::new();
         for segment in segments {
             if let Some(name) = &segment.physical_network {
@@ -148,6 +163,7 @@ impl Request {
                 architecture: requirements.and_then(|r| r.architecture.clone()),
                 virtualization_type: requirements.and_then(|r| r.virtualization_type),
                 uplinks: Vec::new(),
+                networks: BTreeSet::new(),
             },
             affinity: required(near),
             anti_affinity: required(apart),

@@ -4,9 +4,10 @@ use super::*;
 use crate::host_state::{Defaults, HostState};
 use crate::resources::Resources;
 use crate::testing::{hypervisor, instance, labelled, node};
+use kilonova_crds::v1alpha1::BoundSegment;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const GIB: u64 = 1 << 30;
@@ -124,6 +125,11 @@ fn each_filter_has_its_phrase() {
         (change(&|h| h.ready = false), normal(), "not ready"),
         (change(&|h| h.cordoned = true), normal(), "cordoned"),
         (
+            change(&|h| h.lacks = BTreeSet::from(["GuestsReady"])),
+            normal(),
+            "lacks what it needs (its conditions say what)",
+        ),
+        (
             change(&|h| h.orphans = 201),
             normal(),
             "too many orphans held",
@@ -182,6 +188,42 @@ fn each_filter_has_its_phrase() {
         assert_eq!(said, Err(format!("0/1 hypervisors: 1 {phrase}")));
     }
     assert_eq!(place(&mut hosts([plain()]), &normal()), Ok("a".into()));
+}
+
+#[test]
+fn a_host_is_left_out_for_what_it_lacks_and_for_nothing_else() {
+    let segment = |type_: &str| -> BoundSegment {
+        serde_json::from_value(json!({"type": type_, "mtu": 1500})).unwrap()
+    };
+    let wants = |types: &[&str]| {
+        let mut request = request(json!({}));
+        let segments: Vec<_> = types.iter().map(|t| segment(t)).collect();
+        request.constraints.connect(segments.iter());
+        request
+    };
+    for (lacks, types, fits) in [
+        ("LibvirtReady", &[][..], false),
+        ("GuestsReady", &[], false),
+        ("NetworksReady", &[], true),
+        ("NetworksReady", &["local"], false),
+        ("VLANsReady", &["local"], true),
+        ("VLANsReady", &["local", "vlan"], false),
+        ("VLANsReady", &["flat"], true),
+        ("FlatNetworksReady", &["flat"], false),
+        ("FlatNetworksReady", &["vlan"], true),
+        ("PhysicalNetworksReady", &["vlan"], true),
+    ] {
+        let mut it = hypervisor("a", 8, 8, 100);
+        let condition = json!({
+            "type": lacks, "status": "False", "reason": "Missing", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let conditions = serde_json::from_value(json!([condition])).unwrap();
+        it.status.as_mut().unwrap().conditions = conditions;
+        let state = HostState::new(&it, None, true, &Defaults::default());
+        let placed = place(&mut hosts([state]), &wants(types));
+        assert_eq!(placed.is_ok(), fits, "{lacks} {types:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod bind;
 mod domain;
 mod user_data;
 
+use super::strange::stall;
 use super::{Outcome, ReconcileError};
 use crate::context::Context;
 use crate::events::story;
@@ -30,6 +31,11 @@ pub async fn look(
     work: &Work,
     uid: &str,
 ) -> Result<Outcome, ReconcileError> {
+    let strange = context.world.lock().strange_instance(uid);
+    if let Some((instance, why)) = strange {
+        let conditions = instance.status.as_ref().map(|s| s.conditions.as_slice());
+        return stall(context, &*instance, conditions.unwrap_or_default(), &why).await;
+    }
     let look = Look { context, work, uid };
     look.resolve_doubt().await?;
     for _ in 0..STEPS_MAX {

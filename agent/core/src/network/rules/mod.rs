@@ -9,12 +9,14 @@ mod listing;
 mod node;
 mod port;
 mod segment;
+mod trial;
 
 pub use forward::{ACCEPTS, ForwardChain, accept_forward, forward_chains, withdraw_forward};
 pub use listing::{Listing, MalformedListing, Record};
 pub use node::{node_rules, withdraw_node_rules};
 pub use port::{port_rules, withdraw_port_rules};
 pub use segment::segment_rules;
+pub use trial::trial;
 
 use ipnet::Ipv4Net;
 use kilonova_crds::names::short_hash;

@@ -79,6 +79,22 @@ table inet kilonova {
 }
 
 #[test]
+fn the_trial_says_all_that_rules_say() {
+    let text = trial(&reach());
+    for part in [
+        "flush chain bridge kilonova beyond\nadd rule bridge kilonova beyond",
+        "iifname vmap @ports",
+        "reject with icmp admin-prohibited",
+        "oifname \"out0\" ip saddr @subnets masquerade",
+        "arp saddr ether !=",
+        "jump p_kt",
+        "fib daddr type",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
 fn a_plain_segment_has_no_way_out_and_no_gateway() {
     let mut plain = segment();
     plain.routed = false;
