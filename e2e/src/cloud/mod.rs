@@ -22,6 +22,7 @@
 mod guest;
 mod instance;
 mod inventory;
+mod law;
 mod offer;
 mod tenant;
 
@@ -40,6 +41,7 @@ use tokio::sync::OnceCell;
 pub use self::{
     instance::{InstanceHandle, summary},
     inventory::{empty_inventory, inventory},
+    law::{against_the_law, lawful},
     offer::GUEST_IMAGE,
     tenant::{KEY_PAIR, NETWORK, Tenant},
 };

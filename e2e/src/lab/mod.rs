@@ -5,6 +5,7 @@ mod byte_range;
 mod client;
 mod components;
 mod control_plane;
+mod failpoints;
 mod forward;
 mod image_answer;
 mod image_server;
@@ -37,6 +38,7 @@ pub(crate) use self::machine::{Access, quoted};
 pub use self::{
     audit::{AuditEvent, AuditObject, AuditStatus, AuditUser},
     client::client_for,
+    failpoints::Failpoints,
     forward::run as run_forwarder,
     image_server::{Behaviour, ImageRequest, ImageServer, serve_forever},
     init::run as run_init,
@@ -165,6 +167,18 @@ impl Lab {
     #[must_use]
     pub fn controllers(&self) -> &[Service] {
         &self.controllers
+    }
+
+    /// The failpoints of the agent of the node with this index.
+    #[must_use]
+    pub fn agent_failpoints(&self, index: usize) -> Failpoints {
+        Failpoints::of_agent(&self.dir, self.node(index).name())
+    }
+
+    /// The failpoints of the controllers' replica with this index.
+    #[must_use]
+    pub fn controllers_failpoints(&self, index: usize) -> Failpoints {
+        Failpoints::of_controllers(&self.dir, index)
     }
 
     /// etcd.

@@ -91,6 +91,8 @@ pub struct LabOptions {
     pub controllers_env: Vec<(String, String)>,
     /// More arguments of the API server: feature gates, for instance.
     pub apiserver_args: Vec<String>,
+    /// Whether our programs are those that were built with failpoints.
+    pub failpoints: bool,
     /// Whether etcd waits for the disk. Only a power cut of the real machine tells the difference.
     pub durable_etcd: bool,
 }
@@ -110,6 +112,7 @@ impl LabOptions {
             controllers_args: Vec::new(),
             controllers_env: Vec::new(),
             apiserver_args: Vec::new(),
+            failpoints: false,
             durable_etcd: false,
         }
     }
@@ -148,6 +151,13 @@ impl LabOptions {
             format!("--runtime-config={kind}ies=false,{kind}ybindings=false"),
             "--disable-admission-plugins=MutatingAdmissionPolicy".to_owned(),
         ]);
+        self
+    }
+
+    /// With programs that kill themselves where a test says so.
+    #[must_use]
+    pub fn failpoints(mut self) -> Self {
+        self.failpoints = true;
         self
     }
 
