@@ -30,7 +30,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 #[must_use]
 pub fn path_with_failpoints(name: &str) -> PathBuf {
     let dir = std::env::var_os(FAILPOINTS_DIR_VARIABLE);
-    let default = || target_dir().join("failpoints/debug");
+    let default = || target_dir().join("failpoints/release");
     dir.map_or_else(default, PathBuf::from).join(name)
 }
 

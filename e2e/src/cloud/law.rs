@@ -151,7 +151,11 @@ impl Objects {
         let served: BTreeSet<_> = plugged.iter().map(netns).collect();
         let transit = |netns: &String| netns.replace("kn-", "kx");
         differ("netns", served.clone(), seen.words("netns"));
-        differ("links", served.iter().map(transit).collect(), seen.links("node", "kx"));
+        differ(
+            "links",
+            served.iter().map(transit).collect(),
+            seen.links("node", "kx"),
+        );
         differ("DHCP servers", served.clone(), seen.dnsmasq(&served));
         let tap = |domain: &&Domain| -> Vec<String> {
             let uuid = &domain.spec.uuid;
@@ -163,7 +167,11 @@ impl Objects {
         let mac = |port: &DomainPort| format!("{} {}", netns(port), port.mac);
         let macs: BTreeSet<_> = plugged.iter().map(mac).collect();
         let leases = seen.words("lease");
-        differ("leases", leases.intersection(&macs).cloned().collect(), leases);
+        differ(
+            "leases",
+            leases.intersection(&macs).cloned().collect(),
+            leases,
+        );
         differ("DHCP pairs", macs, seen.words("host"));
         Ok(())
     }
@@ -212,12 +220,19 @@ impl Seen<'_> {
 
     fn links(&self, place: &str, prefix: &str) -> BTreeSet<String> {
         let links = self.words(&format!("link {place}"));
-        links.into_iter().filter(|l| l.starts_with(prefix)).collect()
+        links
+            .into_iter()
+            .filter(|l| l.starts_with(prefix))
+            .collect()
     }
 
     /// Each with its netns, wherever it lies.
     fn taps(&self) -> BTreeSet<String> {
-        let tap = |link: &String| link.split_whitespace().nth(1).is_some_and(|l| l.starts_with("kt"));
+        let tap = |link: &String| {
+            link.split_whitespace()
+                .nth(1)
+                .is_some_and(|l| l.starts_with("kt"))
+        };
         self.words("link").into_iter().filter(tap).collect()
     }
 
@@ -233,8 +248,14 @@ impl Seen<'_> {
     /// The UUIDs that QEMU runs with; one that runs twice counts as another.
     fn qemu(&self) -> BTreeSet<String> {
         let mut seen = BTreeSet::new();
-        for line in self.words("process").iter().filter(|l| l.starts_with("qemu-system")) {
-            let uuid = line.split_once("-uuid ").map_or("no uuid", |(_, rest)| rest);
+        for line in self
+            .words("process")
+            .iter()
+            .filter(|l| l.starts_with("qemu-system"))
+        {
+            let uuid = line
+                .split_once("-uuid ")
+                .map_or("no uuid", |(_, rest)| rest);
             let uuid = uuid.split(' ').next().unwrap_or_default().to_owned();
             if !seen.insert(uuid.clone()) {
                 seen.insert(format!("{uuid} again"));
@@ -247,7 +268,13 @@ impl Seen<'_> {
     fn dnsmasq(&self, netns: &BTreeSet<String>) -> BTreeSet<String> {
         let lines = self.words("process").into_iter();
         let lines = lines.filter(|l| l.starts_with("dnsmasq"));
-        let of = |line: String| netns.iter().find(|n| line.contains(*n)).cloned().unwrap_or(line);
+        let of = |line: String| {
+            netns
+                .iter()
+                .find(|n| line.contains(*n))
+                .cloned()
+                .unwrap_or(line)
+        };
         lines.map(of).collect()
     }
 }

@@ -70,7 +70,9 @@ impl Failpoints {
     fn lines(&self, what: &str) -> Result<Vec<String>> {
         let path = self.file(what);
         let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && what == "armed" => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && what == "armed" => {
+                return Ok(Vec::new());
+            }
             read => read.map_err(Error::file("read", &path))?,
         };
         Ok(text.lines().map(str::to_owned).collect())

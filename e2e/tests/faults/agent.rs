@@ -99,13 +99,12 @@ async fn story(stage: &Stage) {
 }
 
 /// That the program has no effect without a way to it, and that there is no way to one that it does not have.
-pub fn every_effect_has_a_way<'a>(
-    failpoints: &Failpoints,
-    ways: impl Iterator<Item = &'a str>,
-) {
+pub fn every_effect_has_a_way<'a>(failpoints: &Failpoints, ways: impl Iterator<Item = &'a str>) {
     let points = failpoints.all().unwrap();
     let there: BTreeSet<_> = points.iter().map(String::as_str).collect();
-    let ways: Vec<_> = ways.flat_map(|e| [format!("{e}/before"), format!("{e}/after")]).collect();
+    let ways: Vec<_> = ways
+        .flat_map(|e| [format!("{e}/before"), format!("{e}/after")])
+        .collect();
     let ways: BTreeSet<_> = ways.iter().map(String::as_str).collect();
     assert_eq!(there, ways, "effects of the program, and ways to them");
 }
@@ -148,7 +147,9 @@ impl Play<'_> {
         let web = self.troupe.create(&self.stage.name("web"), spec).await;
         web.ready("Running").await.unwrap();
         self.stage.fired(&self.failpoints, what).await;
-        lawful(&self.stage.cloud).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        lawful(&self.stage.cloud)
+            .await
+            .unwrap_or_else(|e| panic!("{what}: {e}"));
         self.remove(web, what).await;
     }
 
@@ -173,7 +174,9 @@ impl Play<'_> {
         web.power(last.0).await.unwrap();
         web.ready(last.1).await.unwrap();
         self.stage.fired(&self.failpoints, what).await;
-        lawful(&self.stage.cloud).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        lawful(&self.stage.cloud)
+            .await
+            .unwrap_or_else(|e| panic!("{what}: {e}"));
         self.remove(web, what).await;
     }
 
@@ -188,17 +191,28 @@ impl Play<'_> {
         let dead = self.stage.leave_dead();
         agent.kill().unwrap();
         let set = ["--key", "kilonova", "--set", &other, "--live", "--config"];
-        web.virsh("metadata", &[&[uri][..], &set[..]].concat()).await.unwrap();
+        web.virsh("metadata", &[&[uri][..], &set[..]].concat())
+            .await
+            .unwrap();
         self.failpoints.arm(&[point]).unwrap();
         drop(dead);
         self.stage.fired(&self.failpoints, what).await;
         lawful(&self.stage.cloud).await.unwrap();
         let whose = || async {
-            let element = web.virsh("metadata", &[uri]).await.map_err(|e| e.to_string())?;
-            if element.contains(&name) { Ok(()) } else { Err(element) }
+            let element = web
+                .virsh("metadata", &[uri])
+                .await
+                .map_err(|e| e.to_string())?;
+            if element.contains(&name) {
+                Ok(())
+            } else {
+                Err(element)
+            }
         };
         let limit = kilonova_e2e::wait::GENEROUS;
-        kilonova_e2e::wait::wait_for("the name to be right again", limit, whose).await.unwrap();
+        kilonova_e2e::wait::wait_for("the name to be right again", limit, whose)
+            .await
+            .unwrap();
         self.remove(web, what).await;
     }
 

@@ -145,15 +145,27 @@ impl Play<'_> {
         cloud.apply(&objects).await.unwrap();
         self.stage.fired(&self.failpoints, what).await;
         for (kind, field, value) in [
-            ("clusterimage", "{.status.conditions[?(@.type=='Ready')].status}", "True"),
-            ("network", "{.status.conditions[?(@.type=='Ready')].status}", "True"),
+            (
+                "clusterimage",
+                "{.status.conditions[?(@.type=='Ready')].status}",
+                "True",
+            ),
+            (
+                "network",
+                "{.status.conditions[?(@.type=='Ready')].status}",
+                "True",
+            ),
             ("keypair", "{.status.fingerprint}", "SHA256:"),
         ] {
             let path = format!("-o=jsonpath={field}");
             let args = ["get", kind, &name, "-n", shop.namespace(), &path];
             wait_for(format!("{what}: {kind}"), GENEROUS, || async {
                 let seen = self.kubectl(args).await;
-                if seen.starts_with(value) { Ok(()) } else { Err(seen) }
+                if seen.starts_with(value) {
+                    Ok(())
+                } else {
+                    Err(seen)
+                }
             })
             .await
             .unwrap();
@@ -166,7 +178,8 @@ impl Play<'_> {
         let shop = self.troupe.shop.namespace();
         // It waits until they are gone.
         let names = [format!("network/{name}"), format!("keypair/{name}")];
-        self.kubectl(["delete", &names[0], &names[1], "-n", shop, "--timeout=60s"]).await;
+        self.kubectl(["delete", &names[0], &names[1], "-n", shop, "--timeout=60s"])
+            .await;
         self.stage.fired(&self.failpoints, what).await;
         self.kubectl(["delete", "clusterimage", name]).await;
     }
@@ -197,7 +210,14 @@ impl Play<'_> {
         let server = format!("10.1.0.{}", if point.ends_with("before") { 2 } else { 3 });
         let subnets = json!({"spec": {"subnets": [{"cidr": "10.1.0.0/24", "dns": [server]}]}});
         let patch = format!("--patch={subnets}");
-        let args = ["patch", "network", OWN, "-n", self.troupe.shop.namespace(), "--type=merge"];
+        let args = [
+            "patch",
+            "network",
+            OWN,
+            "-n",
+            self.troupe.shop.namespace(),
+            "--type=merge",
+        ];
         self.kubectl(args.into_iter().chain([&*patch])).await;
         self.stage.fired(&self.failpoints, what).await;
         let netns = web.netns().await.unwrap();
@@ -227,7 +247,10 @@ impl Play<'_> {
         self.failpoints.arm(&["bind/after", point]).unwrap();
         let web = self.troupe.create(&self.stage.name("web"), json!({})).await;
         ended(controllers).await;
-        assert!(web.status().await.unwrap().node_name.is_some(), "it is bound");
+        assert!(
+            web.status().await.unwrap().node_name.is_some(),
+            "it is bound"
+        );
         self.kubectl(["cordon", "node-1"]).await;
         drop(dead);
         self.stage.fired(&self.failpoints, what).await;
@@ -254,12 +277,19 @@ impl Play<'_> {
             let status = h.status.as_ref();
             status.is_some_and(|s| s.conditions.iter().any(|c| c.type_ == "Ready"))
         };
-        self.stage.cloud.hypervisor(&name, "a Ready condition", told).await.unwrap();
+        self.stage
+            .cloud
+            .hypervisor(&name, "a Ready condition", told)
+            .await
+            .unwrap();
         let namespace = kilonova_crds::names::node_namespace(&name);
         let account = ["get", "serviceaccount", "kilonova-agent", "-n", &namespace];
         wait_for(format!("{what}: its account"), GENEROUS, || async {
             let output = self.stage.cloud.lab().kubectl(account).await;
-            output.and_then(kilonova_e2e::process::Output::checked).map(drop).map_err(|e| e.to_string())
+            output
+                .and_then(kilonova_e2e::process::Output::checked)
+                .map(drop)
+                .map_err(|e| e.to_string())
         })
         .await
         .unwrap();
@@ -282,7 +312,9 @@ impl Play<'_> {
     }
 
     async fn holds(&self, what: &str) {
-        lawful(&self.stage.cloud).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        lawful(&self.stage.cloud)
+            .await
+            .unwrap_or_else(|e| panic!("{what}: {e}"));
     }
 
     async fn remove(&self, web: InstanceHandle<'_>, what: &str) {
@@ -308,7 +340,9 @@ impl Play<'_> {
         let off = |flavor: &str| json!({"flavor": flavor, "power": "Off"});
         let all = self.troupe.create("all", off("all")).await;
         let none = kilonova_crds::ConditionStatus::False;
-        all.condition("Scheduled", none, "NoValidHost").await.unwrap();
+        all.condition("Scheduled", none, "NoValidHost")
+            .await
+            .unwrap();
         all.delete().await.unwrap();
         all.gone().await.unwrap();
         let rest = self.troupe.create("rest", off("rest")).await;

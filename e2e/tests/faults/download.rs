@@ -31,7 +31,11 @@ async fn story(stage: &Stage) {
     let part = "find /var/lib/kilonova/images -name '*.part' -size +1M | wc -l";
     wait_for("half of it to be here", GENEROUS, || async {
         let parts = lab.node(0).sh(part).await.map_err(|e| e.to_string())?;
-        if parts.trim() == "1" { Ok(()) } else { Err(parts) }
+        if parts.trim() == "1" {
+            Ok(())
+        } else {
+            Err(parts)
+        }
     })
     .await
     .unwrap();
@@ -42,10 +46,17 @@ async fn story(stage: &Stage) {
     lab.agent(0).kill().unwrap();
     web.ready("Running").await.unwrap();
     lawful(&stage.cloud).await.unwrap();
-    let gets = images.requests(&image).into_iter().filter(|r| r.method == "GET");
+    let gets = images
+        .requests(&image)
+        .into_iter()
+        .filter(|r| r.method == "GET");
     let last = gets.last().unwrap();
     let from = last.range.as_deref().and_then(|r| r.strip_prefix("bytes="));
-    let from: u64 = from.and_then(|r| r.strip_suffix('-')).unwrap().parse().unwrap();
+    let from: u64 = from
+        .and_then(|r| r.strip_suffix('-'))
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(from > 0 && from <= half, "the rest is fetched: {last:?}");
     web.delete().await.unwrap();
     web.gone().await.unwrap();

@@ -101,7 +101,8 @@ impl Stage {
         bytes.resize(4 << 20, 0);
         fs::write(&path, bytes).unwrap();
         let sum = build::sha256(&path).unwrap();
-        let http = json!({"url": self.cloud.images().url(name), "checksum": format!("sha256:{sum}")});
+        let http =
+            json!({"url": self.cloud.images().url(name), "checksum": format!("sha256:{sum}")});
         json!({
             "apiVersion": "kilonova.dev/v1alpha1", "kind": "ClusterImage", "metadata": {"name": name},
             "spec": {"source": {"http": http}, "format": "raw"},
@@ -113,7 +114,11 @@ impl Stage {
         let what = format!("{what}: the program to die");
         wait_for(what, GENEROUS, || async {
             let left = failpoints.left().map_err(|e| e.to_string())?;
-            if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(left.join(", "))
+            }
         })
         .await
         .unwrap();
@@ -121,13 +126,20 @@ impl Stage {
 
     /// The QEMU processes of `node-1`.
     pub async fn qemus(&self) -> BTreeSet<String> {
-        let listed = self.cloud.lab().node(0).sh("pgrep -f ^[^ ]*qemu-system || true").await;
+        let listed = self
+            .cloud
+            .lab()
+            .node(0)
+            .sh("pgrep -f ^[^ ]*qemu-system || true")
+            .await;
         listed.unwrap().lines().map(str::to_owned).collect()
     }
 
     /// That the law holds, and that on `node-1` there is what there was.
     pub async fn as_before(&self, before: &BTreeSet<String>, what: &str) {
-        lawful(&self.cloud).await.unwrap_or_else(|e| panic!("{what}: {e}"));
+        lawful(&self.cloud)
+            .await
+            .unwrap_or_else(|e| panic!("{what}: {e}"));
         let node = self.cloud.lab().node(0);
         let same = wait_for("the node to be as before", GENEROUS, || async {
             let after = inventory(node).await.map_err(|e| e.to_string())?;
@@ -156,7 +168,11 @@ impl Drop for Dead<'_> {
 pub async fn ended(service: &Service) {
     let what = format!("{} to end", service.name());
     wait_for(what, GENEROUS, || async {
-        if service.is_running() { Err("it runs") } else { Ok(()) }
+        if service.is_running() {
+            Err("it runs")
+        } else {
+            Ok(())
+        }
     })
     .await
     .unwrap();
@@ -189,7 +205,9 @@ impl<'a> Troupe<'a> {
             image: stage.image().await,
         };
         let eth0 = json!([{"name": "eth0", "network": "blue"}]);
-        let neighbour = troupe.create("neighbour", json!({"interfaces": eth0})).await;
+        let neighbour = troupe
+            .create("neighbour", json!({"interfaces": eth0}))
+            .await;
         neighbour.ready("Running").await.unwrap();
         troupe
     }
