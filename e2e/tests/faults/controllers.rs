@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     agent::every_effect_has_a_way,
-    stage::{Clock, OWN, Stage, Troupe, ended},
+    stage::{Clock, OWN, Stage, Troupe, asked_for, ended},
 };
 
 /// What makes the controllers do something.
@@ -85,10 +85,8 @@ async fn story(stage: &Stage) {
         clock: Clock::start(),
     };
     every_effect_has_a_way(&play.failpoints, WAYS.iter().map(|(effect, _)| *effect));
-    for (effect, way) in WAYS {
-        for when in ["before", "after"] {
-            play.die(&format!("{effect}/{when}"), *way).await;
-        }
+    for (effect, way) in WAYS.iter().filter(|(effect, _)| asked_for(effect)) {
+        play.die(effect, *way).await;
     }
     play.nothing_is_claimed_but_by_the_neighbour().await;
 }
@@ -104,25 +102,27 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    /// Has the controllers die at one point.
-    async fn die(&mut self, point: &str, way: Way) {
-        let what = &format!("{point}, {way:?}");
+    /// Has the controllers die before an effect, and once it was started again, after it.
+    async fn die(&mut self, effect: &str, way: Way) {
+        let what = &format!("{effect}, {way:?}");
+        let [before, after] = [format!("{effect}/before"), format!("{effect}/after")];
+        let points = &[&*before, &*after][..];
         match way {
             Way::Offer => {
-                let name = &self.offer(&[point], what).await;
+                let name = &self.offer(points, what).await;
                 self.withdraw(&[], name, what).await;
             }
             Way::Withdraw => {
                 let name = &self.offer(&[], what).await;
-                self.withdraw(&[point], name, what).await;
+                self.withdraw(points, name, what).await;
             }
-            Way::Create => self.create(point, what).await,
-            Way::Power => self.power(point, what).await,
-            Way::Network => self.network(point, what).await,
-            Way::Delete => self.delete(point, what).await,
-            Way::Unbind => self.unbind(point, what).await,
-            Way::Node => self.node(point, what).await,
-            Way::Restart => self.restart(point, what).await,
+            Way::Create => self.create(points, what).await,
+            Way::Power => self.power(points, what).await,
+            Way::Network => self.network(points, what).await,
+            Way::Delete => self.delete(points, what).await,
+            Way::Unbind => self.unbind(points, what).await,
+            Way::Node => self.node(points, what).await,
+            Way::Restart => self.restart(points, what).await,
         }
         self.clock.say(what);
     }
@@ -184,8 +184,8 @@ impl Play<'_> {
         self.kubectl(["delete", "clusterimage", name]).await;
     }
 
-    async fn create(&self, point: &str, what: &str) {
-        self.failpoints.arm(&[point]).unwrap();
+    async fn create(&self, points: &[&str], what: &str) {
+        self.failpoints.arm(points).unwrap();
         let web = self.troupe.create(&self.stage.name("web"), json!({})).await;
         web.ready("Running").await.unwrap();
         self.stage.fired(&self.failpoints, what).await;
@@ -193,9 +193,9 @@ impl Play<'_> {
         self.remove(web, what).await;
     }
 
-    async fn power(&self, point: &str, what: &str) {
+    async fn power(&self, points: &[&str], what: &str) {
         let web = self.running().await;
-        self.failpoints.arm(&[point]).unwrap();
+        self.failpoints.arm(points).unwrap();
         web.power("Paused").await.unwrap();
         web.ready("Paused").await.unwrap();
         self.stage.fired(&self.failpoints, what).await;
@@ -204,10 +204,10 @@ impl Play<'_> {
         self.remove(web, what).await;
     }
 
-    async fn network(&self, point: &str, what: &str) {
+    async fn network(&self, points: &[&str], what: &str) {
         let web = self.running().await;
-        self.failpoints.arm(&[point]).unwrap();
-        let server = format!("10.1.0.{}", if point.ends_with("before") { 2 } else { 3 });
+        self.failpoints.arm(points).unwrap();
+        let server = "10.1.0.2";
         let subnets = json!({"spec": {"subnets": [{"cidr": "10.1.0.0/24", "dns": [server]}]}});
         let patch = format!("--patch={subnets}");
         let args = [
@@ -232,19 +232,21 @@ impl Play<'_> {
         self.remove(web, what).await;
     }
 
-    async fn delete(&self, point: &str, what: &str) {
+    async fn delete(&self, points: &[&str], what: &str) {
         let web = self.running().await;
-        self.failpoints.arm(&[point]).unwrap();
+        self.failpoints.arm(points).unwrap();
         web.delete().await.unwrap();
         web.gone().await.unwrap();
         self.stage.fired(&self.failpoints, what).await;
         self.stage.as_before(&self.alone, what).await;
     }
 
-    async fn unbind(&self, point: &str, what: &str) {
+    async fn unbind(&self, points: &[&str], what: &str) {
         let controllers = &self.stage.cloud.lab().controllers()[0];
         let dead = self.stage.leave_dead();
-        self.failpoints.arm(&["bind/after", point]).unwrap();
+        self.failpoints
+            .arm(&[&["bind/after"][..], points].concat())
+            .unwrap();
         let web = self.troupe.create(&self.stage.name("web"), json!({})).await;
         ended(controllers).await;
         assert!(
@@ -265,12 +267,12 @@ impl Play<'_> {
         self.remove(web, what).await;
     }
 
-    async fn node(&self, point: &str, what: &str) {
+    async fn node(&self, points: &[&str], what: &str) {
         let name = self.stage.name("ghost");
         let ghost = json!({
             "apiVersion": "kilonova.dev/v1alpha1", "kind": "Hypervisor", "metadata": {"name": name}, "spec": {},
         });
-        self.failpoints.arm(&[point]).unwrap();
+        self.failpoints.arm(points).unwrap();
         self.stage.cloud.apply(&[ghost]).await.unwrap();
         self.stage.fired(&self.failpoints, what).await;
         let told = |h: &Hypervisor| {
@@ -296,9 +298,9 @@ impl Play<'_> {
         self.kubectl(["delete", "hypervisor", &name]).await;
     }
 
-    async fn restart(&self, point: &str, what: &str) {
+    async fn restart(&self, points: &[&str], what: &str) {
         let web = self.running().await;
-        self.failpoints.arm(&[point]).unwrap();
+        self.failpoints.arm(points).unwrap();
         self.stage.cloud.lab().controllers()[0].kill().unwrap();
         self.stage.fired(&self.failpoints, what).await;
         self.holds(what).await;

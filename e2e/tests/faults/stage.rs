@@ -164,6 +164,17 @@ impl Drop for Dead<'_> {
     }
 }
 
+/// Which effects are played, with commas between: those whose name contains one of them. Absent: all.
+const EFFECT_VARIABLE: &str = "KILONOVA_EFFECT";
+
+/// Whether an effect is to be played.
+pub fn asked_for(effect: &str) -> bool {
+    let asked = std::env::var(EFFECT_VARIABLE);
+    asked.map_or(true, |asked| {
+        asked.split(',').any(|part| effect.contains(part))
+    })
+}
+
 /// Waits until a program has ended.
 pub async fn ended(service: &Service) {
     let what = format!("{} to end", service.name());
