@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    failpoints::Failpoints, manifests::SYSTEM_NAMESPACE, network, node::Node, options::LabOptions,
+    failpoints::Failpoints,
+    manifests::SYSTEM_NAMESPACE,
+    network,
+    node::Node,
+    options::{LabOptions, Programs},
 };
 use crate::{
     Result,
@@ -34,7 +38,7 @@ pub(super) fn controllers(
         .args(&options.controllers_args)
         .env("POD_NAME", &name);
     launch.env.extend(options.controllers_env.iter().cloned());
-    if options.failpoints {
+    if options.programs == Programs::WithFailpoints {
         let failpoints = Failpoints::of_controllers(dir, index.into());
         launch.env.push(failpoints.environment()?);
     }
@@ -71,7 +75,7 @@ pub(super) fn agent(
         ])
         .args(&options.agent_args);
     launch.env.extend(options.agent_env.iter().cloned());
-    if lab.failpoints {
+    if lab.programs == Programs::WithFailpoints {
         let failpoints = Failpoints::of_agent(dir, node.name());
         launch.env.push(failpoints.environment()?);
     }
@@ -84,9 +88,8 @@ pub(super) fn agent(
 }
 
 fn program(name: &str, options: &LabOptions) -> PathBuf {
-    if options.failpoints {
-        programs::path_with_failpoints(name)
-    } else {
-        programs::path(name)
+    match options.programs {
+        Programs::Product => programs::path(name),
+        Programs::WithFailpoints => programs::path_with_failpoints(name),
     }
 }

@@ -53,7 +53,8 @@ impl Failpoints {
     /// # Errors
     /// When the file cannot be written.
     pub fn arm(&self, points: &[&str]) -> Result<()> {
-        let lines: String = points.iter().map(|point| format!("{point} 1\n")).collect();
+        let lines = points.iter().map(|point| [point, " 1\n"].concat());
+        let lines = lines.collect::<String>();
         let (armed, new) = (self.file("armed"), self.file("arming"));
         fs::write(&new, lines).map_err(Error::file("write", &new))?;
         fs::rename(&new, &armed).map_err(Error::file("write", &armed))

@@ -46,7 +46,7 @@ pub use self::{
     machine::Machine,
     manifests::{AGENTS_NAMESPACE, SYSTEM_NAMESPACE},
     node::Node,
-    options::{ForwardPolicy, KubeletOptions, LabOptions, NodeOptions},
+    options::{ForwardPolicy, KubeletOptions, LabOptions, NodeOptions, Programs},
     pki::write_private,
     record::Record,
     ssh_key::SshKey,

@@ -24,6 +24,16 @@ impl ForwardPolicy {
     }
 }
 
+/// Which builds of our programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Programs {
+    /// The product.
+    #[default]
+    Product,
+    /// With points at which they kill themselves.
+    WithFailpoints,
+}
+
 /// One node.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -91,8 +101,8 @@ pub struct LabOptions {
     pub controllers_env: Vec<(String, String)>,
     /// More arguments of the API server: feature gates, for instance.
     pub apiserver_args: Vec<String>,
-    /// Whether our programs are those that were built with failpoints.
-    pub failpoints: bool,
+    /// Which builds of our programs run.
+    pub programs: Programs,
     /// Whether etcd waits for the disk. Only a power cut of the real machine tells the difference.
     pub durable_etcd: bool,
 }
@@ -112,7 +122,7 @@ impl LabOptions {
             controllers_args: Vec::new(),
             controllers_env: Vec::new(),
             apiserver_args: Vec::new(),
-            failpoints: false,
+            programs: Programs::Product,
             durable_etcd: false,
         }
     }
@@ -157,7 +167,7 @@ impl LabOptions {
     /// With programs that kill themselves where a test says so.
     #[must_use]
     pub fn failpoints(mut self) -> Self {
-        self.failpoints = true;
+        self.programs = Programs::WithFailpoints;
         self
     }
 

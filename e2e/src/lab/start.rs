@@ -15,7 +15,7 @@ use kilonova_crds::names;
 use kube::Client;
 
 use super::{
-    Lab, LabOptions, client_for, components,
+    Lab, LabOptions, Programs, client_for, components,
     control_plane::{Plan, Services},
     init::Init,
     kubeconfig::{self, User},
@@ -184,10 +184,9 @@ impl Lab {
 
 /// That what shall be started has been built: said before anything is started.
 fn check_programs(options: &LabOptions) -> Result<()> {
-    let program = if options.failpoints {
-        programs::program_with_failpoints
-    } else {
-        programs::program
+    let program = match options.programs {
+        Programs::Product => programs::program,
+        Programs::WithFailpoints => programs::program_with_failpoints,
     };
     if options.system && options.controllers > 0 {
         program("kilonova-controllers")?;

@@ -285,7 +285,13 @@ impl Play<'_> {
             .await
             .unwrap();
         let namespace = kilonova_crds::names::node_namespace(&name);
-        let account = ["get", "serviceaccount", "kilonova-agent", "-n", &namespace];
+        let account = [
+            "get",
+            "serviceaccount",
+            kilonova_crds::names::NODE_SERVICE_ACCOUNT,
+            "-n",
+            &namespace,
+        ];
         wait_for(format!("{what}: its account"), GENEROUS, || async {
             let output = self.stage.cloud.lab().kubectl(account).await;
             output

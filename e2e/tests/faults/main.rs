@@ -13,3 +13,29 @@ mod controllers;
 mod download;
 mod stage;
 mod twice;
+
+use std::{path::Path, process::Command};
+
+use kilonova_e2e::build::programs::{program, program_with_failpoints};
+
+#[test]
+fn the_product_has_no_failpoints() {
+    for name in ["kilonova-agent", "kilonova-controllers"] {
+        assert!(knows_of_failpoints(&program_with_failpoints(name).unwrap()));
+        assert!(!knows_of_failpoints(&program(name).unwrap()), "{name}");
+    }
+}
+
+/// Whether a program looks for what a test arms.
+fn knows_of_failpoints(program: &Path) -> bool {
+    let found = Command::new("grep")
+        .arg("-qF")
+        .arg("KILONOVA_FAILPOINTS")
+        .arg(program)
+        .status();
+    match found.unwrap().code() {
+        Some(0) => true,
+        Some(1) => false,
+        other => panic!("grep: {other:?}"),
+    }
+}

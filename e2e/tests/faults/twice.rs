@@ -13,7 +13,7 @@ use crate::{
 /// Says which draw to play again.
 const SEED_VARIABLE: &str = "KILONOVA_SEED";
 /// How many lives are played.
-const LIVES: usize = 12;
+const LIVES: usize = 8;
 /// What each life goes through: the declared power and the reason that Ready has then.
 const POWERS: [(&str, &str); 6] = [
     ("On", "Running"),
