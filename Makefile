@@ -15,7 +15,7 @@ HISTORY   = $(shell git cat-file -e $(PREVIOUS) 2> /dev/null && echo yes)
 # How many nodes `make lab` starts.
 NODES ?= 2
 
-.PHONY: help preflight setup build up down demo lab lab-down lab-demo test test-lab lint unit gitops e2e bench crds chart images
+.PHONY: help preflight setup build failpoints up down demo lab lab-down lab-demo test test-lab lint unit gitops e2e bench crds chart images
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -30,6 +30,12 @@ setup: preflight ## install packages, build everything; harmless when all is the
 
 build: ## the programs of the product, optimised
 	cargo build --release -p kilonova-controllers -p kilonova-agent
+
+# Beside the product's, with all that both have in common: only what the feature changes is built again.
+failpoints: build ## the programs that the tests kill at every step; for no other use
+	@CARGO_BUILD_BUILD_DIR=$${CARGO_BUILD_BUILD_DIR:-$${CARGO_TARGET_DIR:-target}} \
+		cargo build --release --quiet -p kilonova-controllers -p kilonova-agent --target-dir $${CARGO_TARGET_DIR:-target}/failpoints \
+		--features kilonova-controllers/failpoints,kilonova-agent/failpoints
 
 # For a cluster of the user's own no lab is set up: our programs, and Helm where there is none.
 up: $(if $(filter existing,$(KILONOVA_CLUSTER)),build,setup) ## start a control plane, a node, controllers and agent; KILONOVA_CLUSTER=existing: for yours
@@ -70,7 +76,7 @@ gitops: ## what kstatus and Argo CD say of our objects
 	cd gitops && go vet ./... && go test ./...
 
 # What has waits in it leaves the cores to another: a suite prints what it has to say when it ends.
-e2e: build ## tests on real parts, with real guests (root); one of them: make e2e TEST=name
+e2e: build failpoints ## tests on real parts, with real guests (root); one of them: make e2e TEST=name
 	cargo build --quiet -p kilonova-e2e --bin kilonova-lab
 	cargo test --quiet $(E2E) --tests --no-run
 	@printf '%s\n' $(SUITES) | xargs -P $(E2E_SUITES) -I SUITE sh -c \

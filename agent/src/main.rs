@@ -7,6 +7,7 @@
 
 mod api;
 mod cli;
+mod effect;
 mod jitter;
 mod metrics;
 mod node;
@@ -26,6 +27,11 @@ fn main() -> ExitCode {
     kilonova_common::tls::install_provider();
     if let Err(error) = telemetry::init(cli.log_format, "info") {
         eprintln!("cannot start logging: {error}");
+        return ExitCode::FAILURE;
+    }
+    #[cfg(feature = "failpoints")]
+    if let Err(error) = effect::list_points() {
+        eprintln!("cannot list the failpoints: {error}");
         return ExitCode::FAILURE;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

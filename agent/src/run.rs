@@ -3,6 +3,7 @@
 
 use crate::api::{ApiError, Bootstrap, NodeApi, Writer, register};
 use crate::cli::Cli;
+use crate::effect::Effect;
 use crate::jitter::Jitter;
 use crate::metrics::Metrics;
 use crate::node::{self, Fitness, Node, ProbeError, Trouble, WAIT, Waiting};
@@ -98,7 +99,8 @@ async fn serve(cli: Cli) -> Result<(), RunError> {
     info!(%address, "metrics and health");
     let http = HttpSource::new(Timeouts::default(), cli.address_policy())?;
     let network = Arc::new(Network::new(cli.network()?)?);
-    if let Err(error) = network.resume().await {
+    let resumed = Effect::ResumeNetwork.carry_out(network.resume()).await;
+    if let Err(error) = resumed {
         warn!(error = chain(&error), "not every network is served yet");
     }
     let bootstrap = Bootstrap::new(cli.kubeconfig.as_deref(), &cli.node_name).await?;

@@ -9,6 +9,7 @@ mod cache;
 mod check;
 mod cli;
 mod context;
+mod effect;
 mod events;
 mod health;
 mod lead;
@@ -31,6 +32,11 @@ fn main() -> ExitCode {
     kilonova_common::tls::install_provider();
     if let Err(error) = telemetry::init(cli.log_format, "info") {
         eprintln!("cannot start logging: {error}");
+        return ExitCode::FAILURE;
+    }
+    #[cfg(feature = "failpoints")]
+    if let Err(error) = effect::list_points() {
+        eprintln!("cannot list the failpoints: {error}");
         return ExitCode::FAILURE;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()

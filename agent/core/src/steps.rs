@@ -109,32 +109,47 @@ impl Step {
                 | Self::Plug(_)
         )
     }
+}
 
-    /// Its name, for logs and metrics: one of a closed set.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Confirm => "confirm",
-            Self::FetchImage(_) => "fetch_image",
-            Self::WriteRecord(_) => "write_record",
-            Self::CreateDisk { .. } => "create_disk",
-            Self::WriteConfigDrive(_) => "write_config_drive",
-            Self::Define { .. } => "define",
-            Self::SetMetadata { .. } => "set_metadata",
-            Self::EnsureSegment(_) => "ensure_segment",
-            Self::MakeTap(_) => "make_tap",
-            Self::Start { .. } => "start",
-            Self::Plug(_) => "plug",
-            Self::Resume => "resume",
-            Self::Pause => "pause",
-            Self::Save => "save",
-            Self::Shutdown { .. } => "shutdown",
-            Self::Destroy => "destroy",
-            Self::Discard => "discard",
-            Self::Unplug { .. } => "unplug",
-            Self::LeaveSegment(_) => "leave_segment",
-            Self::Undefine => "undefine",
-            Self::RemoveFiles => "remove_files",
+/// Gives each step its name. Which steps there are is told nowhere else: one without a name does
+/// not compile.
+macro_rules! names {
+    ($($step:ident => $name:literal,)*) => {
+        impl Step {
+            /// The names of all steps.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// Its name, for logs and metrics: one of a closed set.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$step { .. } => $name,)*
+                }
+            }
         }
-    }
+    };
+}
+
+names! {
+    Confirm => "confirm",
+    FetchImage => "fetch_image",
+    WriteRecord => "write_record",
+    CreateDisk => "create_disk",
+    WriteConfigDrive => "write_config_drive",
+    Define => "define",
+    SetMetadata => "set_metadata",
+    EnsureSegment => "ensure_segment",
+    MakeTap => "make_tap",
+    Start => "start",
+    Plug => "plug",
+    Resume => "resume",
+    Pause => "pause",
+    Save => "save",
+    Shutdown => "shutdown",
+    Destroy => "destroy",
+    Discard => "discard",
+    Unplug => "unplug",
+    LeaveSegment => "leave_segment",
+    Undefine => "undefine",
+    RemoveFiles => "remove_files",
 }

@@ -2,6 +2,7 @@
 //! time.
 
 use super::ApiError;
+use crate::effect::Effect;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::jiff::Timestamp;
@@ -68,7 +69,9 @@ impl Tokens {
             .map_err(TokenError::Refused)?;
         let status = answer.status.unwrap_or_default();
         let token = status.token.unwrap_or_default();
-        self.keep(&token).map_err(|source| {
+        let kept = async { self.keep(&token) };
+        let kept = Effect::KeepToken.carry_out(kept).await;
+        kept.map_err(|source| {
             let path = self.path.clone();
             TokenError::Keep(ApiError::Token { path, source })
         })?;

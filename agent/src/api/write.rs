@@ -2,6 +2,7 @@
 //! anew before another.
 
 use super::NodeApi;
+use crate::effect::Effect;
 use crate::metrics::Metrics;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
@@ -76,8 +77,12 @@ impl Writer {
         next.metadata.managed_fields = None;
         next.status = Some(status);
         let (name, params) = (domain.name_any(), posting());
-        self.send("domain", api.replace_status(&name, &params, &next))
-            .await
+        self.send(
+            Effect::ReportDomain,
+            "domain",
+            api.replace_status(&name, &params, &next),
+        )
+        .await
     }
 
     /// Replaces the status of that Segment; refused where it changed since.
@@ -91,8 +96,12 @@ impl Writer {
         next.metadata.managed_fields = None;
         next.status = Some(status);
         let (name, params) = (segment.name_any(), posting());
-        self.send("segment", api.replace_status(&name, &params, &next))
-            .await
+        self.send(
+            Effect::ReportSegment,
+            "segment",
+            api.replace_status(&name, &params, &next),
+        )
+        .await
     }
 
     /// Applies the agent's part of its Hypervisor's status.
@@ -126,14 +135,20 @@ impl Writer {
             ..PatchParams::default()
         };
         match self
-            .send("lease", api.patch(AGENT_LEASE, &params, &patch))
+            .send(
+                Effect::RenewLease,
+                "lease",
+                api.patch(AGENT_LEASE, &params, &patch),
+            )
             .await
         {
             Err(WriteError::Changed(kube::Error::Api(status))) if status.code == 404 => {
                 let lease = lease(holder, seconds, now);
                 let params = PostParams::default();
                 let create = api.create(&params, &lease);
-                self.send("lease", create).await.map(drop)
+                self.send(Effect::RenewLease, "lease", create)
+                    .await
+                    .map(drop)
             }
             other => other.map(drop),
         }
@@ -141,19 +156,21 @@ impl Writer {
 
     async fn send<T>(
         &self,
+        effect: Effect,
         object: &'static str,
         write: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
-        send(&self.metrics, object, write).await
+        send(&self.metrics, effect, object, write).await
     }
 }
 
 async fn send<T>(
     metrics: &Metrics,
+    effect: Effect,
     object: &'static str,
     write: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, WriteError> {
-    let result = match timeout(PATIENCE, write).await {
+    let result = match effect.carry_out(timeout(PATIENCE, write)).await {
         Ok(result) => result.map_err(WriteError::from),
         Err(_) => Err(WriteError::Timeout),
     };
@@ -176,7 +193,7 @@ pub async fn report(
     applied.status = Some(status.clone());
     let (params, patch) = (applying(), Patch::Apply(&applied));
     let write = api.patch_status(node, &params, &patch);
-    send(metrics, "hypervisor", write).await
+    send(metrics, Effect::ReportHypervisor, "hypervisor", write).await
 }
 
 /// Makes the Hypervisor of this node, where there is none; its spec is the operator's.
@@ -189,7 +206,9 @@ pub async fn register(client: &Client, node: &str) -> kube::Result<Hypervisor> {
         "apiVersion": "kilonova.dev/v1alpha1", "kind": "Hypervisor",
         "metadata": {"name": node}, "spec": {},
     });
-    api.patch(node, &applying(), &Patch::Apply(&new)).await
+    let (params, patch) = (applying(), Patch::Apply(&new));
+    let write = api.patch(node, &params, &patch);
+    Effect::Register.carry_out(write).await
 }
 
 fn posting() -> PostParams {

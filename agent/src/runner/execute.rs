@@ -50,9 +50,13 @@ impl Runner {
             return Err(StepError::Changed);
         }
         debug!(uuid = job.uuid, ?step, "step");
+        #[cfg(feature = "failpoints")]
+        kilonova_failpoints::before("agent", step.name());
         let began = Instant::now();
         let done = self.carry_out(job, step).await;
         let failed = done.is_err();
+        #[cfg(feature = "failpoints")]
+        kilonova_failpoints::after("agent", step.name());
         self.parts().metrics.step(step, began.elapsed(), failed);
         if !failed {
             info!(

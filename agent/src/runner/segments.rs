@@ -1,6 +1,7 @@
 //! Who holds which Segment: it is there while an instance here has, or is about to have, a port in
 //! it.
 
+use crate::effect::Effect;
 use kilonova_agent_core::network::{Netns, SegmentDesired, SegmentObserved};
 use kilonova_agent_network::{Error, Network};
 use parking_lot::Mutex;
@@ -35,7 +36,8 @@ impl SegmentHolders {
         let holders = holders.lock().await;
         let used = !holders.is_empty() || has_port(network, &segment.netns).await?;
         if used {
-            network.ensure_segment(segment).await?;
+            let ensure = network.ensure_segment(segment);
+            Effect::KeepSegment.carry_out(ensure).await?;
         }
         Ok(used)
     }
@@ -60,7 +62,8 @@ impl SegmentHolders {
         for (netns, holders) in all {
             let mut holders = holders.lock().await;
             if holders.remove(uuid) {
-                remove_unused(network, &netns, &holders).await?;
+                let remove = remove_unused(network, &netns, &holders);
+                Effect::SweepSegment.carry_out(remove).await?;
             }
         }
         Ok(())
@@ -70,7 +73,8 @@ impl SegmentHolders {
     pub async fn sweep(&self, network: &Network, netns: &Netns) -> Result<(), Error> {
         let holders = self.of(netns);
         let holders = holders.lock().await;
-        remove_unused(network, netns, &holders).await
+        let remove = remove_unused(network, netns, &holders);
+        Effect::SweepSegment.carry_out(remove).await
     }
 
     fn of(&self, netns: &Netns) -> Holders {

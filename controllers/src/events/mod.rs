@@ -5,6 +5,7 @@
 mod repeats;
 pub mod story;
 
+use crate::effect::Effect;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -119,7 +120,10 @@ impl Teller {
         if !self.leadership.holds() {
             return false;
         }
-        match timeout(PATIENCE, writing).await {
+        match Effect::TellEvent
+            .carry_out(timeout(PATIENCE, writing))
+            .await
+        {
             Ok(Ok(_)) => return true,
             Ok(Err(error)) => debug!(%error, "cannot write an event"),
             Err(_) => debug!("an event was not written in time"),

@@ -3,6 +3,7 @@
 
 mod lease;
 
+use crate::effect::Effect;
 use k8s_openapi::api::coordination::v1::Lease;
 use kilonova_crds::names::{CONTROLLERS_MANAGER, LEADER_LEASE};
 use kube::api::PostParams;
@@ -115,13 +116,17 @@ async fn attempt(
     let result = match api.get_opt(LEADER_LEASE).await? {
         None => {
             let lease = lease::first(namespace, identity, *duration);
-            api.create(&params(), &lease).await
+            Effect::TakeLease
+                .carry_out(api.create(&params(), &lease))
+                .await
         }
         Some(lease) => match watcher.look(&lease, identity, Instant::now()) {
             Verdict::Wait => return Ok(None),
             Verdict::Take => {
                 let lease = lease::taken(&lease, identity, *duration);
-                api.replace(LEADER_LEASE, &params(), &lease).await
+                let params = params();
+                let take = api.replace(LEADER_LEASE, &params, &lease);
+                Effect::TakeLease.carry_out(take).await
             }
         },
     };
@@ -161,7 +166,9 @@ impl Keeper {
     /// False when another has it.
     async fn renew(&mut self) -> kube::Result<bool> {
         let renewed = lease::renewed(&self.lease);
-        match self.api.replace(LEADER_LEASE, &params(), &renewed).await {
+        let params = params();
+        let renew = self.api.replace(LEADER_LEASE, &params, &renewed);
+        match Effect::RenewLease.carry_out(renew).await {
             Ok(lease) => self.lease = lease,
             // Our own earlier renewal may have arrived without its answer.
             Err(kube::Error::Api(status)) if status.code == 409 => {
@@ -173,7 +180,7 @@ impl Keeper {
                     return Ok(false);
                 }
                 let renewed = lease::renewed(&current);
-                self.lease = self.api.replace(LEADER_LEASE, &params(), &renewed).await?;
+                self.lease = self.api.replace(LEADER_LEASE, &params, &renewed).await?;
             }
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
             Err(error) => return Err(error),

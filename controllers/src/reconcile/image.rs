@@ -2,6 +2,7 @@
 
 use super::{Outcome, ReconcileError};
 use crate::context::Context;
+use crate::effect::Effect;
 use crate::world::{AnyImage, Cached, ImageId, Now, Reading, Work};
 use crate::write::WriteError;
 use kilonova_common::http_source::FetchError;
@@ -42,7 +43,11 @@ async fn write<K: Cached>(
     image: &K,
     status: &ImageStatus,
 ) -> Result<(), ReconcileError> {
-    match context.writer.status(image, status).await {
+    match context
+        .writer
+        .status(Effect::ReportImage, image, status)
+        .await
+    {
         Ok(written) => context.written(written, work),
         Err(WriteError::Gone(_)) => {}
         Err(error) => {

@@ -2,6 +2,7 @@
 
 use super::{Outcome, ReconcileError};
 use crate::context::Context;
+use crate::effect::Effect;
 use crate::world::{Now, Work};
 use crate::write::WriteError;
 use kilonova_controllers_core::key::ObjectKey;
@@ -25,7 +26,11 @@ pub async fn look(
     if key_pair.status.as_ref() == Some(&status) {
         return Ok(Outcome::Settled);
     }
-    match context.writer.status(&*key_pair, &status).await {
+    match context
+        .writer
+        .status(Effect::ReportKeyPair, &*key_pair, &status)
+        .await
+    {
         Ok(written) => context.written(written, work),
         Err(WriteError::Gone(_)) => {}
         Err(error) => {

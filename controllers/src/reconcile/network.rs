@@ -3,6 +3,7 @@
 use super::strange::stall;
 use super::{Outcome, ReconcileError};
 use crate::context::Context;
+use crate::effect::Effect;
 use crate::world::{Now, Work};
 use crate::write::WriteError;
 use kilonova_controllers_core::key::ObjectKey;
@@ -33,16 +34,25 @@ pub async fn look(
     let (what, result) = match finalizer(&network, in_use) {
         FinalizerAction::Add => (
             "add the finalizer",
-            writer.add_finalizer(&*network, NETWORK_FINALIZER).await,
+            writer
+                .add_finalizer(Effect::HoldNetwork, &*network, NETWORK_FINALIZER)
+                .await,
         ),
         FinalizerAction::Remove => (
             "remove the finalizer",
-            writer.remove_finalizer(&*network, NETWORK_FINALIZER).await,
+            writer
+                .remove_finalizer(Effect::FreeNetwork, &*network, NETWORK_FINALIZER)
+                .await,
         ),
         FinalizerAction::Nothing if network.status.as_ref() == Some(&status) => {
             return Ok(Outcome::Settled);
         }
-        FinalizerAction::Nothing => ("write the status", writer.status(&*network, &status).await),
+        FinalizerAction::Nothing => (
+            "write the status",
+            writer
+                .status(Effect::ReportNetwork, &*network, &status)
+                .await,
+        ),
     };
     match result {
         Ok(written) => {

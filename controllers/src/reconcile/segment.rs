@@ -2,6 +2,7 @@
 
 use super::{Outcome, ReconcileError};
 use crate::context::Context;
+use crate::effect::Effect;
 use crate::world::Work;
 use crate::write::WriteError;
 use kilonova_controllers_core::key::ObjectKey;
@@ -23,7 +24,11 @@ pub async fn look(
     };
     match (facts.needed, facts.wanted, facts.existing) {
         (true, Some(wanted), _) => ensure(context, work, key, wanted).await?,
-        (false, _, Some(existing)) => match context.writer.delete(&*existing).await {
+        (false, _, Some(existing)) => match context
+            .writer
+            .delete(Effect::DeleteSegment, &*existing)
+            .await
+        {
             // The watch says when it is gone.
             Ok(()) | Err(WriteError::Gone(_)) => {}
             Err(error) => {

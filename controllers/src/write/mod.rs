@@ -6,6 +6,7 @@
 mod body;
 mod node;
 
+use crate::effect::Effect;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::world::Cached;
@@ -97,6 +98,7 @@ impl Writer {
     /// Any [`WriteError`].
     pub async fn status<K: Cached, S: Serialize>(
         &self,
+        effect: Effect,
         object: &K,
         status: &S,
     ) -> Result<K, WriteError> {
@@ -104,7 +106,7 @@ impl Writer {
         let body = StatusBody::of(object, status);
         let (name, params) = (object.name_any(), post());
         let write = api.replace_subresource("status", &name, &params, &body);
-        self.send::<K, _>("status", write).await
+        self.send::<K, _>(effect, "status", write).await
     }
 
     /// Replaces the conditions of that object and leaves the rest of its status, which newer
@@ -135,12 +137,14 @@ impl Writer {
     /// Any [`WriteError`].
     pub async fn add_finalizer<K: Cached>(
         &self,
+        effect: Effect,
         object: &K,
         finalizer: &str,
     ) -> Result<K, WriteError> {
         let mut finalizers = object.finalizers().to_vec();
         finalizers.push(finalizer.to_owned());
-        self.write_finalizers(object, &finalizers, None).await
+        self.write_finalizers(effect, object, &finalizers, None)
+            .await
     }
 
     /// Takes a finalizer off: fenced, for it lets an object go.
@@ -149,17 +153,20 @@ impl Writer {
     /// Any [`WriteError`].
     pub async fn remove_finalizer<K: Cached>(
         &self,
+        effect: Effect,
         object: &K,
         finalizer: &str,
     ) -> Result<K, WriteError> {
         let mut finalizers = object.finalizers().to_vec();
         finalizers.retain(|f| f != finalizer);
         let fence = Some(self.fence());
-        self.write_finalizers(object, &finalizers, fence).await
+        self.write_finalizers(effect, object, &finalizers, fence)
+            .await
     }
 
     async fn write_finalizers<K: Cached>(
         &self,
+        effect: Effect,
         object: &K,
         finalizers: &[String],
         fence: Option<String>,
@@ -168,7 +175,7 @@ impl Writer {
         let patch = Patch::Merge(finalizers_patch(object, finalizers, fence));
         let (name, params) = (object.name_any(), patch_params());
         let write = api.patch(&name, &params, &patch);
-        self.send::<K, _>("finalizer", write).await
+        self.send::<K, _>(effect, "finalizer", write).await
     }
 
     /// Makes the Domain of that Instance.
@@ -179,7 +186,7 @@ impl Writer {
         let mut domain = Domain::new(uid, *write.spec);
         domain.metadata.namespace = Some(names::node_namespace(&write.node));
         body::mark_abandoned(&mut domain.metadata, write.abandoned_at);
-        self.create(domain).await
+        self.create(Effect::CreateDomain, domain).await
     }
 
     /// Rewrites a Domain.
@@ -194,7 +201,7 @@ impl Writer {
         let mut domain = domain.clone();
         domain.spec = *write.spec;
         body::mark_abandoned(&mut domain.metadata, write.abandoned_at);
-        self.replace(domain).await
+        self.replace(Effect::UpdateDomain, domain).await
     }
 
     /// Makes the Segment of that Network in a node namespace.
@@ -209,7 +216,7 @@ impl Writer {
         let name = spec.network.uid.clone();
         let mut segment = Segment::new(&name, spec);
         segment.metadata.namespace = Some(namespace.to_owned());
-        self.create(segment).await
+        self.create(Effect::CreateSegment, segment).await
     }
 
     /// Rewrites a Segment.
@@ -223,14 +230,14 @@ impl Writer {
     ) -> Result<Segment, WriteError> {
         let mut segment = segment.clone();
         segment.spec = spec;
-        self.replace(segment).await
+        self.replace(Effect::UpdateSegment, segment).await
     }
 
     /// Deletes exactly this state of an object.
     ///
     /// # Errors
     /// Any [`WriteError`].
-    pub async fn delete<K: Cached>(&self, object: &K) -> Result<(), WriteError> {
+    pub async fn delete<K: Cached>(&self, effect: Effect, object: &K) -> Result<(), WriteError> {
         let api = K::api(&self.client, object.namespace().as_deref());
         let params = DeleteParams {
             preconditions: Some(Preconditions {
@@ -241,10 +248,15 @@ impl Writer {
         };
         let name = object.name_any();
         let write = api.delete(&name, &params);
-        self.send::<K, _>("delete", write).await.map(|_| ())
+        let deleted = self.send::<K, _>(effect, "delete", write).await;
+        deleted.map(|_| ())
     }
 
-    async fn create<K: Cached + Serialize>(&self, mut object: K) -> Result<K, WriteError> {
+    async fn create<K: Cached + Serialize>(
+        &self,
+        effect: Effect,
+        mut object: K,
+    ) -> Result<K, WriteError> {
         let fence = self.fence();
         let metadata = object.meta_mut();
         body::annotate(metadata, names::LEADER_ANNOTATION, fence);
@@ -252,17 +264,21 @@ impl Writer {
         labels.insert(NODE_NAMESPACE_LABEL.to_owned(), String::new());
         let api = K::api(&self.client, object.namespace().as_deref());
         let params = post();
-        self.send::<K, _>("create", api.create(&params, &object))
-            .await
+        let write = api.create(&params, &object);
+        self.send::<K, _>(effect, "create", write).await
     }
 
-    async fn replace<K: Cached + Serialize>(&self, mut object: K) -> Result<K, WriteError> {
+    async fn replace<K: Cached + Serialize>(
+        &self,
+        effect: Effect,
+        mut object: K,
+    ) -> Result<K, WriteError> {
         let fence = self.fence();
         body::annotate(object.meta_mut(), names::LEADER_ANNOTATION, fence);
         let api = K::api(&self.client, object.namespace().as_deref());
         let (name, params) = (object.name_any(), post());
         let write = api.replace(&name, &params, &object);
-        self.send::<K, _>("update", write).await
+        self.send::<K, _>(effect, "update", write).await
     }
 
     /// The number of our leadership, as fenced writes carry it.
@@ -273,11 +289,12 @@ impl Writer {
     /// Sends one write, while the Lease is ours.
     async fn send<K: Resource<DynamicType = ()>, T>(
         &self,
+        effect: Effect,
         verb: &'static str,
         write: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, WriteError> {
         let result = if self.leadership.holds() {
-            match timeout(PATIENCE, write).await {
+            match effect.carry_out(timeout(PATIENCE, write)).await {
                 Ok(result) => result.map_err(WriteError::from),
                 Err(_) => Err(WriteError::Timeout),
             }

@@ -2,6 +2,7 @@
 //! in it, and two conditions of its Hypervisor.
 
 use super::{WriteError, Writer, body, post};
+use crate::effect::Effect;
 use crate::world::NamespaceMeta;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
@@ -80,7 +81,10 @@ impl Writer {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
         let params = post();
         let write = api.create(&params, &secret);
-        match self.send::<Secret, _>("create", write).await {
+        match self
+            .send::<Secret, _>(Effect::PutUserData, "create", write)
+            .await
+        {
             Ok(_) | Err(WriteError::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -95,7 +99,10 @@ impl Writer {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
         let params = DeleteParams::default();
         let write = api.delete(name, &params);
-        match self.send::<Secret, _>("delete", write).await {
+        match self
+            .send::<Secret, _>(Effect::DeleteUserData, "delete", write)
+            .await
+        {
             Ok(_) | Err(WriteError::Gone(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -124,7 +131,8 @@ impl Writer {
         }));
         let params = apply_params();
         let write = api.patch_status(&name, &params, &body);
-        self.send::<Hypervisor, _>("status", write).await
+        self.send::<Hypervisor, _>(Effect::ReportHypervisor, "status", write)
+            .await
     }
 
     async fn apply<K>(&self, api: Api<K>, object: &K) -> Result<K, WriteError>
@@ -134,7 +142,8 @@ impl Writer {
         let (name, params) = (object.name_any(), apply_params());
         let patch = Patch::Apply(object);
         let write = api.patch(&name, &params, &patch);
-        self.send::<K, _>("apply", write).await
+        self.send::<K, _>(Effect::MakeNodeNamespace, "apply", write)
+            .await
     }
 }
 

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result, repo};
 
-/// Names a directory with other builds of the programs (with failpoints, of another release).
+/// Names a directory with other builds of the programs (of another release, of another profile).
 pub const DIR_VARIABLE: &str = "KILONOVA_BIN_DIR";
+
+/// Names the directory of the programs with failpoints, where that is another than `make failpoints` fills.
+pub const FAILPOINTS_DIR_VARIABLE: &str = "KILONOVA_FAILPOINTS_BIN_DIR";
 
 /// Where programs of ours are when they have been built.
 pub(super) fn dir() -> PathBuf {
@@ -27,13 +30,32 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 pub(super) fn program_in(dir: &Path, name: &str) -> Result<PathBuf> {
-    let path = dir.join(name);
+    built(dir.join(name), "run `make setup` (or `make build`)")
+}
+
+/// Where a program of ours with failpoints is when it has been built.
+#[must_use]
+pub fn path_with_failpoints(name: &str) -> PathBuf {
+    let dir = std::env::var_os(FAILPOINTS_DIR_VARIABLE);
+    let default = || target_dir().join("failpoints/release");
+    dir.map_or_else(default, PathBuf::from).join(name)
+}
+
+/// A program of ours that has been built with failpoints.
+///
+/// # Errors
+/// When it has not.
+pub fn program_with_failpoints(name: &str) -> Result<PathBuf> {
+    built(path_with_failpoints(name), "run `make failpoints`")
+}
+
+fn built(path: PathBuf, remedy: &str) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
     Err(Error::Missing {
         what: path.display().to_string(),
-        remedy: "run `make setup` (or `make build`)".to_owned(),
+        remedy: remedy.to_owned(),
     })
 }
 

@@ -34,12 +34,31 @@ for process in /proc/[0-9]*; do
 done
 "#;
 
+/// Lists what changes by itself: partial downloads, DHCP pairs and leases, each with its netns and MAC.
+const CHANGING: &str = r#"
+find /var/lib/kilonova/images -name '*.part' 2>/dev/null | sed 's/^/partial /'
+for segment in /run/kilonova/segments/*; do
+  mac='([0-9a-f]{2}:){5}[0-9a-f]{2}'
+  cat "$segment"/hosts/* 2>/dev/null | grep -oE "$mac" | sed "s/^/host ${segment##*/} /" || true
+  cut -d' ' -f2 "$segment/leases" 2>/dev/null | grep -oE "$mac" | sed "s/^/lease ${segment##*/} /" || true
+done
+"#;
+
 /// What is on a node.
 ///
 /// # Errors
 /// When the node cannot be looked at.
 pub async fn inventory(node: &Node) -> Result<BTreeSet<String>> {
-    let listed = node.sh(SCRIPT).await?;
+    list(node, SCRIPT).await
+}
+
+/// The same, and what changes by itself.
+pub(super) async fn everything(node: &Node) -> Result<BTreeSet<String>> {
+    list(node, &format!("{SCRIPT}{CHANGING}")).await
+}
+
+async fn list(node: &Node, script: &str) -> Result<BTreeSet<String>> {
+    let listed = node.sh(script).await?;
     Ok(listed.lines().map(|line| line.trim().to_owned()).collect())
 }
 

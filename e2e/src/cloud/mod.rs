@@ -23,6 +23,7 @@ mod flow;
 mod guest;
 mod instance;
 mod inventory;
+mod law;
 mod offer;
 mod said;
 mod tenant;
@@ -43,6 +44,7 @@ pub use self::{
     flow::Flow,
     instance::{InstanceHandle, summary},
     inventory::{empty_inventory, inventory},
+    law::{against_the_law, lawful},
     offer::GUEST_IMAGE,
     said::Said,
     tenant::{KEY_PAIR, NETWORK, Tenant},

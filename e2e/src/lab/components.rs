@@ -1,9 +1,16 @@
 //! How our own programs are started in a lab: each with credentials of its own and no more.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{manifests::SYSTEM_NAMESPACE, network, node::Node, options::LabOptions};
+use super::{
+    failpoints::Failpoints,
+    manifests::SYSTEM_NAMESPACE,
+    network,
+    node::Node,
+    options::{LabOptions, Programs},
+};
 use crate::{
+    Result,
     build::programs,
     process::{Launch, Namespaces, Service},
 };
@@ -18,27 +25,37 @@ pub(super) fn controllers(
     kubeconfig: &Path,
     index: u16,
     options: &LabOptions,
-) -> Service {
+) -> Result<Service> {
     let name = format!("kilonova-controllers-{index}");
     let metrics = format!(
         "{}:{}",
         network::CONTROL_PLANE,
         network::METRICS_PORT + index
     );
-    let mut launch = Launch::new(namespaces, programs::path("kilonova-controllers"))
+    let mut launch = Launch::new(namespaces, program("kilonova-controllers", options))
         .args(["--kubeconfig".into(), kubeconfig.as_os_str().to_owned()])
         .args(["--namespace", SYSTEM_NAMESPACE, "--metrics-addr", &metrics])
         .args(&options.controllers_args)
         .env("POD_NAME", &name);
     launch.env.extend(options.controllers_env.iter().cloned());
-    Service::new(&name, dir.join(format!("logs/{name}.log")), launch)
+    if options.programs == Programs::WithFailpoints {
+        let failpoints = Failpoints::of_controllers(dir, index.into());
+        launch.env.push(failpoints.environment()?);
+    }
+    let log = dir.join(format!("logs/{name}.log"));
+    Ok(Service::new(&name, log, launch))
 }
 
 /// The agent of a node, not started.
-pub(super) fn agent(node: &Node, dir: &Path, kubeconfig: &Path) -> Service {
+pub(super) fn agent(
+    node: &Node,
+    dir: &Path,
+    kubeconfig: &Path,
+    lab: &LabOptions,
+) -> Result<Service> {
     let options = node.options();
     let metrics = format!("127.0.0.1:{AGENT_METRICS_PORT}");
-    let mut launch = Launch::new(node.namespaces(), programs::path("kilonova-agent"))
+    let mut launch = Launch::new(node.namespaces(), program("kilonova-agent", lab))
         .args(["--kubeconfig".into(), kubeconfig.as_os_str().to_owned()])
         .args([
             "--node-name",
@@ -58,9 +75,21 @@ pub(super) fn agent(node: &Node, dir: &Path, kubeconfig: &Path) -> Service {
         ])
         .args(&options.agent_args);
     launch.env.extend(options.agent_env.iter().cloned());
+    if lab.programs == Programs::WithFailpoints {
+        let failpoints = Failpoints::of_agent(dir, node.name());
+        launch.env.push(failpoints.environment()?);
+    }
     let log = dir
         .join("logs")
         .join(node.name())
         .join("kilonova-agent.log");
-    Service::new(format!("{} kilonova-agent", node.name()), log, launch)
+    let name = format!("{} kilonova-agent", node.name());
+    Ok(Service::new(name, log, launch))
+}
+
+fn program(name: &str, options: &LabOptions) -> PathBuf {
+    match options.programs {
+        Programs::Product => programs::path(name),
+        Programs::WithFailpoints => programs::path_with_failpoints(name),
+    }
 }

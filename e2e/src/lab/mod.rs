@@ -5,6 +5,7 @@ mod byte_range;
 mod client;
 mod components;
 mod control_plane;
+mod failpoints;
 mod forward;
 mod image_answer;
 mod image_server;
@@ -38,6 +39,7 @@ pub(crate) use self::machine::{Access, quoted};
 pub use self::{
     audit::{AuditEvent, AuditObject, AuditStatus, AuditUser},
     client::client_for,
+    failpoints::Failpoints,
     forward::run as run_forwarder,
     image_server::{Behaviour, ImageRequest, ImageServer, serve_forever},
     init::run as run_init,
@@ -45,7 +47,7 @@ pub use self::{
     machine::Machine,
     manifests::{AGENTS_NAMESPACE, SYSTEM_NAMESPACE},
     node::Node,
-    options::{ForwardPolicy, KubeletOptions, LabOptions, NodeOptions},
+    options::{ForwardPolicy, KubeletOptions, LabOptions, NodeOptions, Programs},
     pki::write_private,
     record::Record,
     ssh_key::SshKey,
@@ -169,6 +171,18 @@ impl Lab {
     #[must_use]
     pub fn controllers(&self) -> &[Service] {
         &self.controllers
+    }
+
+    /// The failpoints of the agent of the node with this index.
+    #[must_use]
+    pub fn agent_failpoints(&self, index: usize) -> Failpoints {
+        Failpoints::of_agent(&self.dir, self.node(index).name())
+    }
+
+    /// The failpoints of the controllers' replica with this index.
+    #[must_use]
+    pub fn controllers_failpoints(&self, index: usize) -> Failpoints {
+        Failpoints::of_controllers(&self.dir, index)
     }
 
     /// etcd.

@@ -24,6 +24,16 @@ impl ForwardPolicy {
     }
 }
 
+/// Which builds of our programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Programs {
+    /// The product.
+    #[default]
+    Product,
+    /// With points at which they kill themselves.
+    WithFailpoints,
+}
+
 /// One node.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -91,6 +101,8 @@ pub struct LabOptions {
     pub controllers_env: Vec<(String, String)>,
     /// More arguments of the API server: feature gates, for instance.
     pub apiserver_args: Vec<String>,
+    /// Which builds of our programs run.
+    pub programs: Programs,
     /// Whether etcd waits for the disk. Only a power cut of the real machine tells the difference.
     pub durable_etcd: bool,
 }
@@ -110,6 +122,7 @@ impl LabOptions {
             controllers_args: Vec::new(),
             controllers_env: Vec::new(),
             apiserver_args: Vec::new(),
+            programs: Programs::Product,
             durable_etcd: false,
         }
     }
@@ -148,6 +161,13 @@ impl LabOptions {
             format!("--runtime-config={kind}ies=false,{kind}ybindings=false"),
             "--disable-admission-plugins=MutatingAdmissionPolicy".to_owned(),
         ]);
+        self
+    }
+
+    /// With programs that kill themselves where a test says so.
+    #[must_use]
+    pub fn failpoints(mut self) -> Self {
+        self.programs = Programs::WithFailpoints;
         self
     }
 

@@ -15,7 +15,7 @@ use kilonova_crds::names;
 use kube::Client;
 
 use super::{
-    Lab, LabOptions, client_for, components,
+    Lab, LabOptions, Programs, client_for, components,
     control_plane::{Plan, Services},
     init::Init,
     kubeconfig::{self, User},
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    build::{ControlPlane, program},
+    build::{ControlPlane, programs},
     process::{Launch, Namespaces, Service},
     repo,
     wait::{GENEROUS, wait_while},
@@ -132,7 +132,7 @@ impl Lab {
         let dir = self.dir.join("credentials");
         fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
         self.start_controllers(&client, &dir, options).await?;
-        self.start_agents(&client, &dir).await
+        self.start_agents(&client, &dir, options).await
     }
 
     async fn start_controllers(
@@ -155,19 +155,24 @@ impl Lab {
         .await?;
         for index in (0_u16..).take(options.controllers) {
             let service =
-                components::controllers(&self.namespaces, &self.dir, &kubeconfig, index, options);
+                components::controllers(&self.namespaces, &self.dir, &kubeconfig, index, options)?;
             service.start()?;
             self.controllers.push(service);
         }
         Ok(())
     }
 
-    async fn start_agents(&mut self, client: &Client, dir: &Path) -> Result<()> {
+    async fn start_agents(
+        &mut self,
+        client: &Client,
+        dir: &Path,
+        options: &LabOptions,
+    ) -> Result<()> {
         for node in &self.nodes {
             let kubeconfig = dir.join(format!("agent-{}.kubeconfig", node.name()));
             let account = names::AGENT_SERVICE_ACCOUNT;
             system::credentials(client, &self.pki, account, Some(node.name()), &kubeconfig).await?;
-            let agent = components::agent(node, &self.dir, &kubeconfig);
+            let agent = components::agent(node, &self.dir, &kubeconfig, options)?;
             if node.options().agent {
                 agent.start()?;
             }
@@ -179,6 +184,10 @@ impl Lab {
 
 /// That what shall be started has been built: said before anything is started.
 fn check_programs(options: &LabOptions) -> Result<()> {
+    let program = match options.programs {
+        Programs::Product => programs::program,
+        Programs::WithFailpoints => programs::program_with_failpoints,
+    };
     if options.system && options.controllers > 0 {
         program("kilonova-controllers")?;
     }

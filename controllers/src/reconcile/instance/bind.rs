@@ -5,6 +5,7 @@
 //! stays held, and nothing else is done for it.
 
 use super::Look;
+use crate::effect::Effect;
 use crate::reconcile::{Outcome, ReconcileError};
 use crate::world::{Decision, Now};
 use kilonova_controllers_core::binding::Binding;
@@ -101,7 +102,11 @@ impl Look<'_> {
             world.doubt(instance);
             (status, world.waited(self.uid, now))
         };
-        let result = self.context.writer.status(instance, &status).await;
+        let result = self
+            .context
+            .writer
+            .status(Effect::Bind, instance, &status)
+            .await;
         self.told(instance, &status, &result);
         match result {
             Ok(written) => {
@@ -151,7 +156,11 @@ impl Look<'_> {
             }
             world.status(instance, Verdict::TakesBack(fault), None, Now::get())
         };
-        let result = self.context.writer.status(instance, &status).await;
+        let result = self
+            .context
+            .writer
+            .status(Effect::TakeBack, instance, &status)
+            .await;
         self.told(instance, &status, &result);
         self.done("take the binding back", instance, result).await
     }

@@ -1,6 +1,7 @@
 //! Writes to an Instance's Domains.
 
 use super::Look;
+use crate::effect::Effect;
 use crate::events::story;
 use crate::reconcile::segment::{ensure, unpin};
 use crate::reconcile::{Outcome, ReconcileError};
@@ -116,7 +117,11 @@ impl Look<'_> {
         if domain.spec.guest.user_data_secret.is_some() {
             self.take_away(node).await?;
         }
-        let delete = self.context.writer.delete(&*domain).await;
+        let delete = self
+            .context
+            .writer
+            .delete(Effect::DeleteDomain, &*domain)
+            .await;
         match delete {
             // The watch says when it is gone.
             Ok(()) | Err(WriteError::Gone(_)) => Ok(Some(Outcome::Settled)),

@@ -8,6 +8,7 @@ mod user_data;
 use super::strange::stall;
 use super::{Outcome, ReconcileError};
 use crate::context::Context;
+use crate::effect::Effect;
 use crate::events::story;
 use crate::world::{Cached, Next, Now, Work};
 use crate::write::WriteError;
@@ -101,11 +102,13 @@ impl Look<'_> {
             Action::AdoptOrphan { node, uid } => self.adopt_orphan(instance, &node, &uid).await,
             Action::TakeBack(fault) => self.take_back(instance, &fault).await,
             Action::AddFinalizer => {
-                let write = writer.add_finalizer(&**instance, INSTANCE_FINALIZER);
+                let write =
+                    writer.add_finalizer(Effect::HoldInstance, &**instance, INSTANCE_FINALIZER);
                 self.done("add the finalizer", instance, write.await).await
             }
             Action::RemoveFinalizer => {
-                let write = writer.remove_finalizer(&**instance, INSTANCE_FINALIZER);
+                let write =
+                    writer.remove_finalizer(Effect::FreeInstance, &**instance, INSTANCE_FINALIZER);
                 self.done("remove the finalizer", instance, write.await)
                     .await?;
                 // With its last finalizer it is gone; the watch says so.
@@ -147,7 +150,11 @@ impl Look<'_> {
         if !differs(instance.status.as_ref(), &status) {
             return Ok(());
         }
-        let result = self.context.writer.status(instance, &status).await;
+        let result = self
+            .context
+            .writer
+            .status(Effect::ReportInstance, instance, &status)
+            .await;
         self.told(instance, &status, &result);
         self.done("write the status", instance, result)
             .await
