@@ -163,7 +163,7 @@ mod tests {
     use kilonova_crds::node::{
         Disposition, DomainGuest, DomainImage, DomainInstance, DomainSpec, RootDisk,
     };
-    use kilonova_crds::v1alpha1::{ImageFormat, Power, RestartPolicy};
+    use kilonova_crds::v1alpha1::{ImageFormat, ImageKind, Power, RestartPolicy};
 
     const UUID: &str = "6f1c0a52-9d1e-4b57-8a53-0d8e35bfb0c1";
 
@@ -180,6 +180,7 @@ mod tests {
             memory: "1Gi".into(),
             disk: "2Gi".into(),
             image: DomainImage {
+                kind: ImageKind::Image,
                 url: "http://images.example/x".to_owned(),
                 checksum: "sha256:00".to_owned(),
                 format: ImageFormat::Qcow2,

@@ -88,6 +88,11 @@ impl Error {
         }
     }
 
+    /// Whether it is that something has the name already.
+    pub(crate) fn is_already_there(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
+
     /// Whether it is that something is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -4,11 +4,22 @@
 mod support;
 
 use kilonova_agent_storage::ImageError;
+use kilonova_crds::v1alpha1::ImageKind;
 use std::time::{Duration, Instant};
-use support::{Answer, MIB, Server, node, qcow2, request, sha256};
+use support::{Answer, MIB, Node, Server, node, node_with, qcow2, request, request_of, sha256};
+use tempfile::TempDir;
 
 /// Half a MiB.
 const HALF: usize = 1 << 19;
+
+/// The one part in a cache.
+fn part(node: &Node) -> String {
+    let part = |name: &String| name.ends_with(".part");
+    let mut parts = node.cached().into_iter().filter(part);
+    let found = parts.next().unwrap();
+    assert_eq!(parts.next(), None);
+    found
+}
 
 #[tokio::test]
 async fn however_many_ask_it_comes_once() {
@@ -102,6 +113,8 @@ async fn goes_on_where_it_broke_off() {
         Some(format!("bytes={second}-")),
     ];
     assert_eq!(ranges, expected);
+    // Nothing came twice.
+    assert_eq!(server.sent(), file.len() as u64);
     assert_eq!(node.cached().len(), 1);
 }
 
@@ -151,14 +164,16 @@ async fn a_server_without_ranges_sends_it_again() {
 #[tokio::test]
 async fn a_part_that_was_whole_needs_no_more() {
     let (node, file) = (node(), qcow2(1));
-    let server = Server::start(file.clone(), &[]).await;
+    let server = Server::start(file.clone(), &[Answer::Break(HALF)]).await;
     let request = request(&server.url, &sha256(&file));
-    let name = format!("{}.qcow2.part", sha256(&file).replace(':', "-"));
-    let part = node.directory.path().join("state/images").join(name);
-    std::fs::write(part, &file).unwrap();
-    let image = node.storage.images().ensure(&request).await.unwrap();
+    let images = node.storage.images();
+    images.ensure(&request).await.unwrap_err();
+    let part = part(&node);
+    std::fs::write(node.directory.path().join("state/images").join(part), &file).unwrap();
+    let image = images.ensure(&request).await.unwrap();
     assert_eq!(std::fs::read(image.path).unwrap(), file);
     assert_eq!(node.cached().len(), 1);
+    assert_eq!(server.sent(), HALF as u64);
 }
 
 #[tokio::test]
@@ -234,4 +249,110 @@ async fn says_what_the_server_said() {
     assert!(matches!(*nobody, ImageError::Unreachable(_)), "{nobody:?}");
     assert_eq!(node.cached(), [""; 0]);
     images.ensure(&asked).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_always_lies_is_asked_once_more_and_no_oftener() {
+    let (node, file) = (node(), qcow2(2));
+    let mut other = file.clone();
+    other[3 * HALF] ^= 1;
+    let server = Server::start(other, &[Answer::Break(HALF)]).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+    images.ensure(&request).await.unwrap_err();
+    let wrong = images.ensure(&request).await.unwrap_err();
+    assert!(
+        matches!(*wrong, ImageError::ChecksumMismatch { .. }),
+        "{wrong:?}"
+    );
+    // The part, its rest, and all of it anew.
+    assert_eq!(server.seen().len(), 3);
+    assert_eq!(server.sent(), 2 * file.len() as u64);
+    assert_eq!(node.cached(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_fills_no_disk() {
+    let (node, file) = (node(), qcow2(1));
+    let answers = [Answer::Break(HALF), Answer::Endless];
+    let server = Server::start(file.clone(), &answers).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+    images.ensure(&request).await.unwrap_err();
+    let image = images.ensure(&request).await.unwrap();
+    assert_eq!(std::fs::read(image.path).unwrap(), file);
+}
+
+#[tokio::test]
+async fn a_length_that_nobody_tells_is_not_waited_for() {
+    let (node, file) = (node(), qcow2(1));
+    let server = Server::start(file.clone(), &[Answer::Endless]).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+    let refused = images.ensure(&request).await.unwrap_err();
+    assert!(
+        matches!(*refused, ImageError::Unreachable(_)),
+        "{refused:?}"
+    );
+    assert_eq!(node.cached(), [""; 0]);
+}
+
+#[tokio::test]
+async fn who_sends_a_byte_now_and_then_is_given_up() {
+    let (node, file) = (node(), qcow2(1));
+    let server = Server::start(file.clone(), &[Answer::Drip(HALF)]).await;
+    let request = request(&server.url, &sha256(&file));
+    let images = node.storage.images();
+    let slow = images.ensure(&request).await.unwrap_err();
+    assert!(matches!(*slow, ImageError::Stalled { .. }), "{slow:?}");
+    assert!(!slow.is_permanent());
+    // What the last of it was, zeros, the checksum tells: then it comes as a whole.
+    let image = images.ensure(&request).await.unwrap();
+    assert_eq!(std::fs::read(image.path).unwrap(), file);
+}
+
+/// Whoever knows an operator's checksum may name another server for it.
+#[tokio::test]
+async fn a_server_that_stalls_keeps_nobody_from_another() {
+    let (node, file) = (node(), qcow2(2));
+    let stalling = Server::start(file.clone(), &[Answer::Stall(HALF)]).await;
+    let good = Server::start(file.clone(), &[]).await;
+    let stalled = request(&stalling.url, &sha256(&file));
+    let images = node.storage.images().clone();
+    let asking = tokio::spawn({
+        let (images, stalled) = (images.clone(), stalled.clone());
+        async move { images.ensure(&stalled).await }
+    });
+    while images
+        .progress(&stalled)
+        .is_none_or(|at| at.borrow().done == 0)
+    {
+        tokio::task::yield_now().await;
+    }
+    let request = request(&good.url, &sha256(&file));
+    let image = images.ensure(&request).await.unwrap();
+    assert_eq!(std::fs::read(image.path).unwrap(), file);
+    asking.await.unwrap().unwrap_err();
+    // It is here now, whoever asks.
+    images.ensure(&stalled).await.unwrap();
+    assert_eq!(stalling.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn only_an_operators_image_comes_from_where_tenants_may_not() {
+    let (node, file) = (node_with(TempDir::new().unwrap(), &[]), qcow2(1));
+    let server = Server::start(file.clone(), &[]).await;
+    let images = node.storage.images();
+    let asked = |kind| request_of(kind, &server.url, &sha256(&file));
+    let refused = images.ensure(&asked(ImageKind::Image)).await.unwrap_err();
+    assert!(
+        matches!(*refused, ImageError::Unreachable(_)),
+        "{refused:?}"
+    );
+    assert_eq!(server.seen().len(), 0);
+    images
+        .ensure(&asked(ImageKind::ClusterImage))
+        .await
+        .unwrap();
+    assert_eq!(server.seen().len(), 1);
 }

@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Which addresses images may come from: everything but the process's own machine and link (where
@@ -21,10 +21,14 @@ impl AddressPolicy {
     /// Whether an image may come from there.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
-        // An IPv4 address in IPv6's clothes (`::ffff:127.0.0.1`) is the IPv4 address.
-        let address = address.to_canonical();
-        let among = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
-        among(&self.allow) || !(is_never_a_server(address) || among(&self.deny))
+        let within = embedded(address);
+        let among = |nets: &[IpNet]| {
+            let holds =
+                |net: &IpNet| net.contains(&address) || within.is_some_and(|v4| net.contains(&v4));
+            nets.iter().any(holds)
+        };
+        let never = is_never_a_server(address) || within.is_some_and(is_never_a_server);
+        among(&self.allow) || !(never || among(&self.deny))
     }
 
     /// Whether the host of an address may be asked: a name may, until it is resolved.
@@ -32,6 +36,24 @@ impl AddressPolicy {
         let host = url.host_str().unwrap_or_default();
         let literal = host.trim_start_matches('[').trim_end_matches(']');
         literal.parse().map_or(true, |ip| self.allows(ip))
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for: whoever translates connects there (RFC 4291,
+/// 2.5.5: mapped and compatible ones; RFC 6052, 2.1; RFC 3056, 2).
+fn embedded(address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(v6) = address else {
+        return None;
+    };
+    let [a, b, c, d, e, f, high, low] = v6.segments();
+    let v4 = |high: u16, low: u16| {
+        let bits = u32::from(high) << 16 | u32::from(low);
+        Some(IpAddr::V4(Ipv4Addr::from_bits(bits)))
+    };
+    match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0 | 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        _ => None,
     }
 }
 
@@ -103,7 +125,19 @@ mod tests {
             ("127.0.0.2", true),
             ("::1", false),
             ("::ffff:127.0.0.1", false),
+            ("::127.0.0.1", false),
+            ("64:ff9b::169.254.169.254", false),
+            ("64:ff9b::192.0.2.1", true),
+            ("2002:7f00:1::1", false),
+            ("2002:a60:1::1", false),
+            ("::ffff:127.0.0.2", true),
+            ("224.0.0.1", false),
+            ("::ffff:224.0.0.1", false),
+            ("ff02::1", false),
+            ("::", false),
+            ("::ffff:0.0.0.0", false),
             ("169.254.169.254", false),
+            ("::ffff:169.254.169.254", false),
             ("fe80::a9fe:a9fe", false),
             ("0.0.0.0", false),
             ("10.96.0.1", false),
@@ -126,7 +160,14 @@ mod tests {
         for (url, allowed) in [
             ("http://0x7f.1/", false),
             ("http://2130706433/", false),
+            ("http://0177.0.0.1/", false),
+            ("http://127.1/", false),
+            ("http://127%2e0%2e0%2e1/", false),
+            ("http://\u{ff11}27.0.0.1/", false),
+            ("http://127.0.0.1./", false),
             ("http://[::1]/", false),
+            ("http://[::ffff:7f00:1]/", false),
+            ("http://[0:0:0:0:0:0:0:1]/", false),
             ("http://example.org/", true),
         ] {
             assert_eq!(policy.allows_host(&url.parse().unwrap()), allowed, "{url}");

@@ -1,31 +1,36 @@
 //! Fetches image files by HTTP: the first bytes for their header, or all of them, from any offset.
 //!
-//! An image's address is a tenant's text. So it is followed only to addresses that the
-//! [`AddressPolicy`] allows, over a bounded number of redirects, never with credentials or through
-//! a proxy of the environment, and every wait has an end. What a server answers is told to a tenant
-//! only as a status code or one of a few sentences: the details stand in the error's source, for
-//! the log.
+//! An image's address is somebody's text. A tenant's is followed only to addresses that the
+//! [`AddressPolicy`] allows; an operator's may name any, and what its server redirects to on another
+//! host is followed as a tenant's is. Both go over a bounded number of redirects, never with
+//! credentials or through a proxy of the environment, and every wait has an end. What a server
+//! answers is told to a tenant only as a status code or one of a few sentences: the details stand in
+//! the error's source, for the log.
 
 mod address;
+mod client;
 
 pub use address::AddressPolicy;
 
 use crate::image_header::HEAD_BYTES;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, RANGE};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
-use std::sync::Arc;
+use client::Clients;
+use kilonova_crds::v1alpha1::ImageKind;
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
+use reqwest::{Response, StatusCode};
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// Redirects that are followed; a mirror network needs one or two.
-const REDIRECTS_MAX: usize = 5;
+/// What must come in as long as may pass without a byte, in bytes: a server that sends one now and
+/// then would hold its place for ever.
+const PACE: u64 = 64 << 10;
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// To a connection.
     pub connect: Duration,
-    /// Without a byte of an answer.
+    /// Without a byte of an answer, and without 64 KiB of a file that is on its way.
     pub stall: Duration,
     /// For the whole of [`HttpSource::head`].
     pub head: Duration,
@@ -56,10 +61,13 @@ pub enum FetchError {
     Forbidden,
     /// Too many redirects, or one to something that is not HTTP.
     #[error("the server's redirects lead nowhere")]
-    Redirect(#[source] reqwest::Error),
+    Redirect,
     /// No answer in time.
     #[error("the server did not answer in time")]
     Timeout(#[source] reqwest::Error),
+    /// It comes, but would never end.
+    #[error("the server sends too slowly")]
+    TooSlow,
     /// No connection: name, network or TLS.
     #[error("cannot connect to the server")]
     Connect(#[source] reqwest::Error),
@@ -72,6 +80,9 @@ pub enum FetchError {
     /// The server does not say how large the file is.
     #[error("the server does not say how large the file is")]
     SizeUnknown,
+    /// The body ended before what the server had announced.
+    #[error("the server sent less of the file than it announced")]
+    CutShort,
     /// Nothing is there at the offset that was asked for.
     #[error("the file on the server ends before what was fetched earlier")]
     PastEnd,
@@ -85,8 +96,6 @@ impl From<reqwest::Error> for FetchError {
         let error = error.without_url();
         if address::caused(&error) {
             Self::Forbidden
-        } else if error.is_redirect() {
-            Self::Redirect(error)
         } else if error.is_timeout() {
             Self::Timeout(error)
         } else if error.is_connect() {
@@ -100,9 +109,17 @@ impl From<reqwest::Error> for FetchError {
 /// A client for image servers. Cloning is cheap and shares connections.
 #[derive(Clone, Debug)]
 pub struct HttpSource {
-    client: Client,
-    policy: Arc<AddressPolicy>,
-    head_timeout: Duration,
+    clients: Clients,
+    timeouts: Timeouts,
+}
+
+/// A file on a server, as an image's spec names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location<'a> {
+    /// The kind of image that names it.
+    pub kind: ImageKind,
+    /// Its address.
+    pub url: &'a str,
 }
 
 /// The start of a file.
@@ -118,6 +135,9 @@ pub struct Head {
 #[derive(Debug)]
 pub struct Download {
     response: Response,
+    /// Bytes that may still come; more than the server announced are not taken.
+    left: u64,
+    pace: Pace,
     /// Where the bytes begin: what was asked for, or 0 where the server sends all of it again.
     pub from: u64,
     /// Size of the whole file in bytes, where the server says it.
@@ -132,22 +152,9 @@ impl HttpSource {
     /// # Errors
     /// When the TLS roots of the machine cannot be read.
     pub fn new(timeouts: Timeouts, policy: AddressPolicy) -> Result<Self, FetchError> {
-        crate::tls::install_provider();
-        let policy = Arc::new(policy);
-        let client = Client::builder()
-            .user_agent(concat!("kilonova/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(timeouts.connect)
-            .read_timeout(timeouts.stall)
-            .redirect(redirects(policy.clone()))
-            .dns_resolver(address::Resolver(policy.clone()))
-            .build()
-            .map_err(FetchError::Client)?;
         Ok(Self {
-            client,
-            policy,
-            head_timeout: timeouts.head,
+            clients: Clients::new(timeouts, policy)?,
+            timeouts,
         })
     }
 
@@ -156,12 +163,11 @@ impl HttpSource {
     ///
     /// # Errors
     /// Any [`FetchError`].
-    pub async fn head(&self, url: &str) -> Result<Head, FetchError> {
-        let request = self
-            .request(url)?
-            .header(RANGE, format!("bytes=0-{}", HEAD_BYTES - 1))
-            .timeout(self.head_timeout);
-        let mut response = request.send().await?;
+    pub async fn head(&self, file: Location<'_>) -> Result<Head, FetchError> {
+        let range = header(RANGE, &format!("bytes=0-{}", HEAD_BYTES - 1));
+        let deadline = Instant::now() + self.timeouts.head;
+        let request = self.clients.get(file, range, Some(deadline));
+        let mut response = request.await?;
         let file_size = match response.status() {
             StatusCode::PARTIAL_CONTENT => match content_range(response.headers()) {
                 Some((0, size)) => size,
@@ -175,9 +181,8 @@ impl HttpSource {
         let file_size = file_size.ok_or(FetchError::SizeUnknown)?;
         let wanted = usize::try_from(file_size.min(HEAD_BYTES)).unwrap_or(usize::MAX);
         let mut bytes = Vec::new();
-        while bytes.len() < wanted
-            && let Some(chunk) = response.chunk().await?
-        {
+        while bytes.len() < wanted {
+            let chunk = response.chunk().await?.ok_or(FetchError::CutShort)?;
             bytes.extend_from_slice(&chunk[..chunk.len().min(wanted - bytes.len())]);
         }
         Ok(Head { bytes, file_size })
@@ -191,19 +196,22 @@ impl HttpSource {
     /// Any [`FetchError`]; [`FetchError::PastEnd`] where the file has no byte `from`.
     pub async fn get(
         &self,
-        url: &str,
+        file: Location<'_>,
         from: u64,
         etag: Option<&str>,
     ) -> Result<Download, FetchError> {
-        let mut request = self.request(url)?;
+        let mut headers = HeaderMap::new();
         if from > 0 {
-            request = request.header(RANGE, format!("bytes={from}-"));
+            headers.extend(header(RANGE, &format!("bytes={from}-")));
             // A weak validator may not be used here (RFC 9110, 13.1.5).
-            if let Some(etag) = etag.filter(|etag| !etag.starts_with("W/")) {
-                request = request.header(IF_RANGE, etag);
-            }
+            let strong = etag.filter(|etag| !etag.starts_with("W/"));
+            headers.extend(
+                strong
+                    .map(|etag| header(IF_RANGE, etag))
+                    .unwrap_or_default(),
+            );
         }
-        let response = request.send().await?;
+        let response = self.clients.get(file, headers, None).await?;
         let (from, file_size) = match response.status() {
             StatusCode::OK => (0, response.content_length()),
             StatusCode::PARTIAL_CONTENT => match content_range(response.headers()) {
@@ -217,49 +225,72 @@ impl HttpSource {
         let etag = etag.and_then(|tag| Some(tag.to_str().ok()?.to_owned()));
         Ok(Download {
             response,
+            left: file_size.map_or(u64::MAX, |size| size.saturating_sub(from)),
+            pace: Pace::new(self.timeouts.stall),
             from,
             file_size,
             etag,
         })
     }
-
-    fn request(&self, url: &str) -> Result<RequestBuilder, FetchError> {
-        let url = Url::parse(url).map_err(|_| FetchError::Url)?;
-        if !is_http(&url) {
-            return Err(FetchError::Url);
-        }
-        if !self.policy.allows_host(&url) {
-            return Err(FetchError::Forbidden);
-        }
-        // Compressed on the way, offsets and sizes would be of something else.
-        Ok(self.client.get(url).header(ACCEPT_ENCODING, "identity"))
-    }
 }
 
 impl Download {
-    /// The next bytes; `None` after the last.
+    /// The next bytes; `None` after the last that the server announced.
     ///
     /// # Errors
-    /// [`FetchError::Timeout`] and [`FetchError::Transfer`]: what came so far is good.
+    /// [`FetchError::Timeout`], [`FetchError::TooSlow`] and [`FetchError::Transfer`]: what came so
+    /// far is good.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
-        Ok(self.response.chunk().await?)
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        let Some(mut chunk) = self.response.chunk().await? else {
+            return Ok(None);
+        };
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        chunk.truncate(most);
+        self.left -= chunk.len() as u64;
+        self.pace.keep(chunk.len(), began.elapsed())?;
+        Ok(Some(chunk))
     }
 }
 
-fn is_http(url: &Url) -> bool {
-    matches!(url.scheme(), "http" | "https")
+/// How fast a server is: only the time counts for which it was waited for.
+#[derive(Debug)]
+struct Pace {
+    window: Duration,
+    waited: Duration,
+    came: u64,
 }
 
-fn redirects(policy: Arc<AddressPolicy>) -> redirect::Policy {
-    redirect::Policy::custom(move |attempt| {
-        if attempt.previous().len() > REDIRECTS_MAX || !is_http(attempt.url()) {
-            attempt.error("not followed")
-        } else if !policy.allows_host(attempt.url()) {
-            attempt.error(address::Forbidden)
-        } else {
-            attempt.follow()
+impl Pace {
+    fn new(window: Duration) -> Self {
+        Self {
+            window,
+            waited: Duration::ZERO,
+            came: 0,
         }
-    })
+    }
+
+    fn keep(&mut self, came: usize, waited: Duration) -> Result<(), FetchError> {
+        self.came += came as u64;
+        self.waited += waited;
+        if self.waited < self.window {
+            return Ok(());
+        }
+        if self.came < PACE {
+            return Err(FetchError::TooSlow);
+        }
+        *self = Self::new(self.window);
+        Ok(())
+    }
+}
+
+/// A header whose value a server gave; one that is none is left out.
+fn header(name: HeaderName, value: &str) -> HeaderMap {
+    let value = HeaderValue::from_str(value).ok();
+    value.map(|value| (name, value)).into_iter().collect()
 }
 
 /// First byte and the whole file's size, from `bytes 0-65535/1000000` (the size may be `*`).

@@ -10,6 +10,15 @@ const V2_HEADER: usize = 72;
 const V3_HEADER: u32 = 104;
 /// QEMU's bounds of `cluster_bits`: clusters of 512 bytes to 2 MiB.
 const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
+/// QEMU's bounds of what it reads into memory when it opens an image (`block/qcow2.h`): bytes of the
+/// L1 table and of the refcount table, and the number of internal snapshots.
+const L1_MAX: u64 = 32 << 20;
+const REFCOUNT_TABLE_MAX: u64 = 8 << 20;
+const SNAPSHOTS_MAX: u64 = 65_536;
+/// The least that a snapshot takes in its table, in bytes.
+const SNAPSHOT_ENTRY: u64 = 40;
+/// Refcounts have at most 2 to the power of this bits.
+const REFCOUNT_ORDER_MAX: u32 = 6;
 
 /// Bits of `incompatible_features`.
 const DIRTY: u64 = 1;
@@ -35,7 +44,12 @@ pub(super) fn virtual_size(head: &[u8], file_size: u64) -> Result<u64, Refusal> 
         return Err(Refusal::Version(version));
     }
     check_other_files(head)?;
-    let extended_l2 = version == 3 && check_features(head)? & EXTENDED_L2 != 0;
+    let features = if version == 3 {
+        check_features(head)?
+    } else {
+        0
+    };
+    let extended_l2 = features & EXTENDED_L2 != 0;
     let size = u64_at(head, 24)?;
     check_size(size)?;
     check_tables(head, file_size, size, extended_l2)?;
@@ -65,9 +79,23 @@ fn check_features(head: &[u8]) -> Result<u64, Refusal> {
     if features & DIRTY != 0 {
         return Err(Refusal::Unclean("dirty"));
     }
-    match features & !(COMPRESSION_TYPE | EXTENDED_L2) {
-        0 => Ok(features),
-        unknown => Err(Refusal::UnknownFeatures(unknown)),
+    let unknown = features & !(COMPRESSION_TYPE | EXTENDED_L2);
+    if unknown != 0 {
+        return Err(Refusal::UnknownFeatures(unknown));
+    }
+    if u32_at(head, 96)? > REFCOUNT_ORDER_MAX {
+        return Err(Refusal::Malformed("refcounts of more than 64 bits"));
+    }
+    // Zlib is said by the bit's absence, zstd by the bit and a field behind the least header.
+    let field = u32_at(head, 100)? > V3_HEADER;
+    let kind = if field {
+        array_at::<1>(head, 104)?[0]
+    } else {
+        0
+    };
+    match (features & COMPRESSION_TYPE != 0, kind) {
+        (false, 0) | (true, 1) => Ok(features),
+        _ => Err(Refusal::Malformed("a compression that is none of qcow2's")),
     }
 }
 
@@ -79,7 +107,8 @@ fn check_size(size: u64) -> Result<(), Refusal> {
     }
 }
 
-/// The table that finds everything (L1) must be large enough for the disk and lie in the file.
+/// The table that finds everything (L1) must be large enough for the disk. It and the others must
+/// lie in the file, and be small enough to be read into memory.
 fn check_tables(head: &[u8], file: u64, size: u64, extended_l2: bool) -> Result<(), Refusal> {
     let cluster_bits = u32_at(head, 20)?;
     if !CLUSTER_BITS.contains(&cluster_bits) {
@@ -91,15 +120,30 @@ fn check_tables(head: &[u8], file: u64, size: u64, extended_l2: bool) -> Result<
     if entries < size.div_ceil(cluster * l2_entries) {
         return Err(Refusal::Malformed("an L1 table too small for the disk"));
     }
-    let (start, refcounts) = (u64_at(head, 40)?, u64_at(head, 48)?);
-    if !start.is_multiple_of(cluster) || !refcounts.is_multiple_of(cluster) {
-        return Err(Refusal::Malformed("a table that is not aligned"));
+    let refcount_clusters = u64::from(u32_at(head, 56)?);
+    if refcount_clusters == 0 {
+        return Err(Refusal::Malformed("no table of refcounts"));
+    }
+    let snapshots = u64::from(u32_at(head, 60)?);
+    let (l1, refcounts) = (entries * 8, refcount_clusters * cluster);
+    if l1 > L1_MAX || refcounts > REFCOUNT_TABLE_MAX || snapshots > SNAPSHOTS_MAX {
+        return Err(Refusal::Malformed("a table too large to be read"));
     }
     let within = |offset: u64, length: u64| {
         offset >= cluster && offset.checked_add(length).is_some_and(|end| end <= file)
     };
-    if !within(start, entries * 8) || !within(refcounts, 1) {
-        return Err(Refusal::Malformed("a table beyond the file's end"));
+    let tables = [
+        (u64_at(head, 40)?, l1),
+        (u64_at(head, 48)?, refcounts),
+        (u64_at(head, 64)?, snapshots * SNAPSHOT_ENTRY),
+    ];
+    for (offset, length) in tables.into_iter().filter(|(_, length)| *length > 0) {
+        if !offset.is_multiple_of(cluster) {
+            return Err(Refusal::Malformed("a table that is not aligned"));
+        }
+        if !within(offset, length) {
+            return Err(Refusal::Malformed("a table beyond the file's end"));
+        }
     }
     Ok(())
 }
@@ -235,7 +279,6 @@ mod tests {
     fn features_and_sizes_are_checked() {
         assert_eq!(with(79, &[1]), Err(Refusal::Unclean("dirty")));
         assert_eq!(with(79, &[2]), Err(Refusal::Unclean("corrupt")));
-        assert_eq!(with(79, &[8]), Ok(GIB));
         assert_eq!(with(79, &[32]), Err(Refusal::UnknownFeatures(32)));
         let huge = (17u64 << 40).to_be_bytes();
         assert_eq!(with(24, &huge), Err(Refusal::TooLarge(17 << 40)));
@@ -247,6 +290,13 @@ mod tests {
             (40, &0x3_0001u64.to_be_bytes()),
             (40, &u64::MAX.to_be_bytes()),
             (48, &[0; 8]),
+            // Longer than QEMU reads, refcounts of 128 bits, snapshots in the header.
+            (56, &0u32.to_be_bytes()),
+            (56, &3u32.to_be_bytes()),
+            (56, &129u32.to_be_bytes()),
+            (60, &1u32.to_be_bytes()),
+            (60, &65_537u32.to_be_bytes()),
+            (96, &7u32.to_be_bytes()),
             (100, &8u32.to_be_bytes()),
         ] {
             let answer = with(at, bytes);
@@ -255,6 +305,32 @@ mod tests {
                 "{at}: {answer:?}"
             );
         }
+    }
+
+    #[test]
+    fn zstd_is_said_twice() {
+        let zstd = |bit: u8, kind: u8| {
+            let mut head = image(3);
+            put(&mut head, 79, &[bit]);
+            put(&mut head, 104, &[kind]);
+            read(&head)
+        };
+        assert_eq!((zstd(0, 0), zstd(8, 1)), (Ok(GIB), Ok(GIB)));
+        for (bit, kind) in [(8, 0), (0, 1), (8, 2)] {
+            let refused = zstd(bit, kind);
+            assert!(matches!(refused, Err(Refusal::Malformed(_))), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn tables_are_no_larger_than_is_read() {
+        let mut head = image(3);
+        let entries = u32::try_from(super::L1_MAX / 8).unwrap();
+        let huge = |head: &[u8]| parse(ImageFormat::Qcow2, head, 1 << 40).map(|h| h.virtual_size);
+        put(&mut head, 36, &entries.to_be_bytes());
+        assert_eq!(huge(&head), Ok(GIB));
+        put(&mut head, 36, &(entries + 1).to_be_bytes());
+        assert!(matches!(huge(&head), Err(Refusal::Malformed(_))));
     }
 
     #[test]

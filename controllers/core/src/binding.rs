@@ -112,6 +112,7 @@ impl Binding {
         let disk_created = spec.root_disk == RootDisk::Existing
             || domain.status.as_ref().is_some_and(|s| s.disk_created);
         let DomainImage {
+            kind,
             url,
             checksum,
             format,
@@ -139,6 +140,7 @@ impl Binding {
                 disk: spec.disk.clone(),
             },
             image: BoundImage {
+                kind,
                 url,
                 checksum,
                 format,
@@ -213,6 +215,7 @@ fn orphan_image(inputs: &Inputs<'_>, orphan: &Orphan) -> BoundImage {
     let (url, checksum, format, size) =
         known.unwrap_or((String::new(), String::new(), ImageFormat::Qcow2, None));
     BoundImage {
+        kind: inputs.instance.spec.image.kind,
         url,
         checksum,
         format,

@@ -9,8 +9,8 @@ use kilonova_crds::node::{
     SegmentNetwork, SegmentSpec, SegmentSubnet,
 };
 use kilonova_crds::v1alpha1::{
-    BoundAddress, BoundImage, BoundInterface, ImageFormat, Instance, InstanceSpec, Network, Orphan,
-    OrphanPort, Power, RestartPolicy, Subnet,
+    BoundAddress, BoundImage, BoundInterface, ImageFormat, ImageKind, Instance, InstanceSpec,
+    Network, Orphan, OrphanPort, Power, RestartPolicy, Subnet,
 };
 
 /// The Domain that a bound Instance needs, with disposition Run. `None`: it is not bound (a
@@ -22,6 +22,7 @@ pub fn domain_spec(instance: &Instance, namespace_uid: &str) -> Option<DomainSpe
     let spec = &instance.spec;
     let hostname = spec.hostname.clone().unwrap_or_else(|| key.name.clone());
     let BoundImage {
+        kind,
         url,
         checksum,
         format,
@@ -40,6 +41,7 @@ pub fn domain_spec(instance: &Instance, namespace_uid: &str) -> Option<DomainSpe
         memory: binding.claim.memory,
         disk: binding.claim.disk,
         image: DomainImage {
+            kind,
             url,
             checksum,
             format,
@@ -103,6 +105,7 @@ pub fn orphan_spec(orphan: &Orphan) -> DomainSpec {
         memory: orphan.claim.memory.clone(),
         disk: orphan.claim.disk.clone(),
         image: DomainImage {
+            kind: ImageKind::Image,
             url: String::new(),
             checksum: String::new(),
             format: ImageFormat::Qcow2,

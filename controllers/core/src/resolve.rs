@@ -156,6 +156,7 @@ fn image(inputs: &Inputs<'_>, view: &ImageView<'_>) -> Result<BoundImage, Wait> 
         });
     };
     Ok(BoundImage {
+        kind: inputs.instance.spec.image.kind,
         url: view.spec.source.http.url.clone(),
         checksum: view.spec.source.http.checksum.clone(),
         format: view.spec.format,

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::effect::Effect;
 use crate::world::{AnyImage, Cached, ImageId, Now, Reading, Work};
 use crate::write::WriteError;
-use kilonova_common::http_source::FetchError;
+use kilonova_common::http_source::{FetchError, Location};
 use kilonova_common::image_header::parse;
 use kilonova_common::telemetry::chain;
 use kilonova_controllers_core::images::Header;
@@ -62,7 +62,11 @@ async fn write<K: Cached>(
 async fn read(context: Arc<Context>, id: ImageId, reading: Reading) {
     // The semaphore is never closed.
     let _permit = context.image_readers.acquire().await;
-    let header = match context.images.head(&reading.url).await {
+    let file = Location {
+        kind: id.kind,
+        url: &reading.url,
+    };
+    let header = match context.images.head(file).await {
         Ok(head) => match parse(reading.format, &head.bytes, head.file_size) {
             Ok(header) => Header::Read {
                 format: header.format,

@@ -36,15 +36,22 @@ pub async fn alone() -> RwLockWriteGuard<'static, ()> {
 
 struct Shared {
     lab: Lab,
-    _images: ImageServer,
+    images: ImageServer,
+}
+
+fn all() -> &'static Shared {
+    static SHARED: OnceLock<Shared> = OnceLock::new();
+    SHARED.get_or_init(|| thread::spawn(start).join().unwrap())
 }
 
 /// The lab. It ends with the program.
 pub fn lab() -> &'static Lab {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
-    &SHARED
-        .get_or_init(|| thread::spawn(start).join().unwrap())
-        .lab
+    &all().lab
+}
+
+/// The server of images.
+pub fn images() -> &'static ImageServer {
+    &all().images
 }
 
 fn start() -> Shared {
@@ -57,10 +64,7 @@ fn start() -> Shared {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("disk.raw"), [0; 4096]).unwrap();
         let images = lab.serve_images(&dir, network::IMAGE_PORT).unwrap();
-        Shared {
-            lab,
-            _images: images,
-        }
+        Shared { lab, images }
     })
 }
 
@@ -112,12 +116,20 @@ impl Tenant {
 
     /// The Image `disk`.
     pub async fn image(&self) {
-        let address = format!("{}:{}", network::CONTROL_PLANE, network::IMAGE_PORT);
-        let url = format!("http://{address}/disk.raw");
-        let checksum = format!("sha256:{}", "0".repeat(64));
-        let source = json!({"http": {"url": url, "checksum": checksum}});
-        let spec = json!({"format": "raw", "source": source});
-        self.ours("Image", "disk", spec).await;
+        self.image_at("disk", "raw", &images().url("disk.raw"))
+            .await;
+    }
+
+    /// An Image of this name and format, there.
+    pub async fn image_at(&self, name: &str, format: &str, url: &str) {
+        self.ours("Image", name, image_spec(format, url)).await;
+    }
+
+    /// A `ClusterImage` of this name and format, there.
+    pub async fn cluster_image_at(&self, name: &str, format: &str, url: &str) {
+        let object = json!({"metadata": {"name": name}, "spec": image_spec(format, url)});
+        self.apply("kilonova.dev/v1alpha1", "ClusterImage", &object)
+            .await;
     }
 
     /// A class of networks.
@@ -206,6 +218,11 @@ impl Tenant {
     pub async fn uid(&self, name: &str) -> String {
         self.instances().get(name).await.unwrap().uid().unwrap()
     }
+}
+
+fn image_spec(format: &str, url: &str) -> Value {
+    let checksum = format!("sha256:{}", "0".repeat(64));
+    json!({"format": format, "source": {"http": {"url": url, "checksum": checksum}}})
 }
 
 /// The message of the condition Ready.

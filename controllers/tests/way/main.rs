@@ -8,6 +8,7 @@
 )]
 
 mod hollow;
+mod images;
 mod lab;
 mod leading;
 mod life;

@@ -1,6 +1,6 @@
 //! Domain: what one node must have for an instance, with everything resolved.
 
-use crate::v1alpha1::{BoundAddress, ImageFormat, Power, PowerState, RestartPolicy};
+use crate::v1alpha1::{BoundAddress, ImageFormat, ImageKind, Power, PowerState, RestartPolicy};
 use crate::{Condition, Quantity, schema};
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -90,6 +90,9 @@ pub struct DomainInstance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DomainImage {
+    /// Who named its address: an operator's (`ClusterImage`) may be one that a tenant's may not.
+    #[serde(default)]
+    pub kind: ImageKind,
     /// Where the bytes are.
     pub url: String,
     /// `sha256:` or `sha512:` and the digits.

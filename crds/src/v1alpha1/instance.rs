@@ -167,10 +167,22 @@ pub struct SecretKeyRef {
 
 /// Which kind of image.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 pub enum ImageKind {
     /// An Image of the Instance's own namespace.
+    #[default]
     Image,
     /// An image of the operator's.
     ClusterImage,
@@ -313,6 +325,9 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BoundImage {
+    /// The kind that named it.
+    #[serde(default)]
+    pub kind: ImageKind,
     /// Where the bytes are.
     pub url: String,
     /// Their checksum.

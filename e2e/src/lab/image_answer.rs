@@ -11,7 +11,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse as _, Redirect, Response},
 };
 use futures::{StreamExt as _, stream};
 use tokio::{
@@ -43,6 +43,9 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) 
         .get(&path)
         .copied()
         .unwrap_or_default();
+    if behaviour == Behaviour::Circle {
+        return Redirect::temporary(&path).into_response();
+    }
     match send(&file, request.method(), request.headers(), behaviour).await {
         Ok((response, range)) => {
             let method = request.method().to_string();
@@ -138,7 +141,8 @@ fn tag(metadata: &std::fs::Metadata) -> HeaderValue {
 fn body(file: File, length: u64, behaviour: Behaviour) -> Body {
     let whole = |length| ReaderStream::with_capacity(file.take(length), 256 * 1024);
     match behaviour {
-        Behaviour::Normal => Body::from_stream(whole(length)),
+        // A circle has no body; it is not asked for one.
+        Behaviour::Normal | Behaviour::Circle => Body::from_stream(whole(length)),
         Behaviour::StallAfter(bytes) => {
             Body::from_stream(whole(length.min(bytes)).chain(stream::pending()))
         }

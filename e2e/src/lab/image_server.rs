@@ -26,6 +26,8 @@ pub enum Behaviour {
     StallAfter(u64),
     /// Sends so many bytes, then cuts the connection.
     DropAfter(u64),
+    /// Redirects to where it was asked.
+    Circle,
 }
 
 /// A request that was answered.

@@ -8,7 +8,7 @@ use kilonova_crds::node::{
     SegmentNetwork, SegmentSpec, SegmentSubnet,
 };
 use kilonova_crds::v1alpha1::{
-    BoundAddress, ImageFormat, Power, RestartPolicy, Route, SegmentType,
+    BoundAddress, ImageFormat, ImageKind, Power, RestartPolicy, Route, SegmentType,
 };
 
 pub const NETWORK_UID: &str = "6f1c0a52-9d1e-4b57-8a53-0d8e35bfb0c1";
@@ -66,6 +66,7 @@ pub fn domain_spec() -> DomainSpec {
         memory: quantity.clone(),
         disk: quantity.clone(),
         image: DomainImage {
+            kind: ImageKind::Image,
             url: "http://images.example/tiny.qcow2".to_owned(),
             checksum: "sha256:00".to_owned(),
             format: ImageFormat::Qcow2,

@@ -19,7 +19,9 @@ use kilonova_crds::node::{
     Disposition, DomainGuest, DomainImage, DomainInstance, DomainPort, DomainSpec, RootDisk,
     SegmentNetwork, SegmentSpec,
 };
-use kilonova_crds::v1alpha1::{ImageFormat, Power, RestartPolicy, SegmentType, VirtualizationType};
+use kilonova_crds::v1alpha1::{
+    ImageFormat, ImageKind, Power, RestartPolicy, SegmentType, VirtualizationType,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const UUID: &str = "6f1c0a52-9d1e-4b57-8a53-0d8e35bfb0c1";
@@ -57,6 +59,7 @@ pub fn spec() -> DomainSpec {
         memory: "1Gi".into(),
         disk: "2Gi".into(),
         image: DomainImage {
+            kind: ImageKind::Image,
             url: "http://images/x".into(),
             checksum: "sha256:00".into(),
             format: ImageFormat::Qcow2,

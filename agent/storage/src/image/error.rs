@@ -99,7 +99,7 @@ impl ImageError {
     /// What ended a transfer.
     pub(super) fn amid(error: FetchError, done: u64) -> Self {
         match error {
-            FetchError::Timeout(_) => Self::Stalled {
+            FetchError::Timeout(_) | FetchError::TooSlow => Self::Stalled {
                 done,
                 source: error,
             },

@@ -19,6 +19,8 @@ pub(super) struct Fetch {
     images: Images,
     request: ImageRequest,
     target: PathBuf,
+    /// What the part's name begins with.
+    download: PathBuf,
     progress: watch::Sender<Progress>,
 }
 
@@ -30,6 +32,7 @@ impl Fetch {
     ) -> Self {
         Self {
             target: images.root.join(request.file_name()),
+            download: images.root.join(request.download_name()),
             images,
             request,
             progress,
@@ -38,8 +41,7 @@ impl Fetch {
 
     /// Brings the image here. Where this is dropped, what came stays, and is gone on from.
     pub(super) async fn run(self) -> Result<CachedImage, ImageError> {
-        let (target, checksum) = (self.target.clone(), self.request.checksum().clone());
-        let part = files::blocking(move || Part::open(&target, &checksum)).await?;
+        let part = self.open().await?;
         // Who had the part before may have finished it.
         if let Some(image) = self.images.find(&self.request).await? {
             files::blocking(move || part.discard()).await?;
@@ -50,18 +52,21 @@ impl Fetch {
         match self.finish(part).await {
             // What was there may be of another file than what came now.
             Err(ImageError::ChecksumMismatch { .. }) if resumed => {
-                let (target, checksum) = (self.target.clone(), self.request.checksum().clone());
-                let part = files::blocking(move || Part::open(&target, &checksum)).await?;
-                let part = self.complete(part).await?;
+                let part = self.complete(self.open().await?).await?;
                 self.finish(part).await
             }
             done => done,
         }
     }
 
+    async fn open(&self) -> Result<Part, ImageError> {
+        let (download, checksum) = (self.download.clone(), self.request.checksum().clone());
+        Ok(files::blocking(move || Part::open(&download, &checksum)).await?)
+    }
+
     async fn finish(&self, part: Part) -> Result<CachedImage, ImageError> {
-        let request = self.request.clone();
-        files::blocking(move || Ok(part.finish(&request))).await?
+        let (request, target) = (self.request.clone(), self.target.clone());
+        files::blocking(move || Ok(part.finish(&target, &request))).await?
     }
 
     /// Fetches what a part lacks.
@@ -70,13 +75,14 @@ impl Fetch {
         let etag = part.origin().filter(|origin| origin.url == url);
         let etag = etag.map(|origin| origin.etag);
         let (http, from) = (&self.images.http, part.length());
-        let download = match http.get(url, from, etag.as_deref()).await {
+        let file = self.request.location();
+        let download = match http.get(file, from, etag.as_deref()).await {
             // It may be whole already, or be more than there is.
             Err(FetchError::PastEnd) if part.check(self.request.checksum()).is_ok() => {
                 return Ok(part);
             }
             Err(FetchError::PastEnd | FetchError::WrongRange) if from > 0 => {
-                http.get(url, 0, None).await
+                http.get(file, 0, None).await
             }
             answer => answer,
         };

@@ -45,7 +45,7 @@ pub struct Images {
     http: HttpSource,
     instances: Instances,
     bases: Bases,
-    /// By file name.
+    /// By the download's name.
     flights: Arc<Mutex<HashMap<String, Download>>>,
 }
 
@@ -77,7 +77,7 @@ impl Images {
         found.await?
     }
 
-    /// The image, fetched where it is not here: once, however many ask. The download ends when all
+    /// The image, fetched where it is not here: once from one place, however many ask. The download ends when all
     /// who asked have dropped their futures; what came is kept for the next try.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Images {
     #[must_use]
     pub fn progress(&self, request: &ImageRequest) -> Option<watch::Receiver<Progress>> {
         let flights = self.flights.lock();
-        let download = flights.get(&request.file_name())?;
+        let download = flights.get(&request.download_name())?;
         // Where nobody waits any more it does not go on.
         let goes_on = download.flight.upgrade().is_some();
         goes_on.then(|| download.progress.clone())
@@ -125,7 +125,7 @@ impl Images {
 
     /// The download of an image: the one that is under way, or a new one.
     fn flight(&self, request: &ImageRequest) -> Shared<Flight> {
-        let name = request.file_name();
+        let name = request.download_name();
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(&name).and_then(|d| d.flight.upgrade()) {
             return flight;

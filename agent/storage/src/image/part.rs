@@ -28,8 +28,8 @@ pub(super) struct Origin {
 /// A part. Only one in the system has it: it is locked.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// What it will be.
-    target: PathBuf,
+    /// What its name, and that of its origin, begin with.
+    download: PathBuf,
     path: PathBuf,
     file: File,
     length: u64,
@@ -38,8 +38,8 @@ pub(super) struct Part {
 
 impl Part {
     /// Opens a part, or makes an empty one, and reads what is there. Waits for who has it.
-    pub(super) fn open(target: &Path, checksum: &Checksum) -> Result<Self, Error> {
-        let path = target.with_added_extension(PART);
+    pub(super) fn open(download: &Path, checksum: &Checksum) -> Result<Self, Error> {
+        let path = download.with_added_extension(PART);
         let mut file = lock(&path)?;
         let mut hasher = checksum.hasher();
         let mut length = 0;
@@ -53,7 +53,7 @@ impl Part {
             length += read as u64;
         }
         Ok(Self {
-            target: target.to_owned(),
+            download: download.to_owned(),
             path,
             file,
             length,
@@ -68,13 +68,13 @@ impl Part {
 
     /// Where its bytes come from, as far as that is known.
     pub(super) fn origin(&self) -> Option<Origin> {
-        let text = fs::read(self.target.with_added_extension(ORIGIN)).ok()?;
+        let text = fs::read(self.download.with_added_extension(ORIGIN)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
     /// Notes where the bytes come from that follow.
     pub(super) fn set_origin(&self, origin: Option<&Origin>) -> Result<(), Error> {
-        let path = self.target.with_added_extension(ORIGIN);
+        let path = self.download.with_added_extension(ORIGIN);
         match origin {
             Some(origin) => files::write(&path, &serde_json::to_vec(origin)?),
             None => files::remove(&path),
@@ -114,9 +114,13 @@ impl Part {
     }
 
     /// Makes it the image, once its checksum is right and its header harmless.
-    pub(super) fn finish(self, request: &ImageRequest) -> Result<CachedImage, ImageError> {
+    pub(super) fn finish(
+        self,
+        target: &Path,
+        request: &ImageRequest,
+    ) -> Result<CachedImage, ImageError> {
         let checked = self.check(request.checksum());
-        let checked = checked.and_then(|()| read_header(&self.path, &self.target, request));
+        let checked = checked.and_then(|()| read_header(&self.path, target, request));
         let image = match checked {
             Ok(image) => image,
             Err(error) => {
@@ -124,8 +128,13 @@ impl Part {
                 return Err(error);
             }
         };
-        files::publish(&self.path, &self.target)?;
-        self.set_origin(None)?;
+        match files::publish_first(&self.path, target) {
+            Ok(()) => self.set_origin(None)?,
+            // The same bytes came from elsewhere meanwhile. Root disks may be over them already:
+            // they stay.
+            Err(error) if error.is_already_there() => self.discard()?,
+            Err(error) => return Err(error.into()),
+        }
         Ok(image)
     }
 

@@ -1,8 +1,9 @@
 //! What is asked for, and what is here.
 
 use super::ImageError;
+use kilonova_common::http_source::Location;
 use kilonova_crds::node::DomainImage;
-use kilonova_crds::v1alpha1::ImageFormat;
+use kilonova_crds::v1alpha1::{ImageFormat, ImageKind};
 use sha2::{Digest, Sha256, Sha512};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ const SLACK: u64 = 64 << 20;
 /// An image that an instance needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageRequest {
+    kind: ImageKind,
     url: String,
     checksum: Checksum,
     format: ImageFormat,
@@ -48,6 +50,7 @@ impl TryFrom<&DomainImage> for ImageRequest {
 
     fn try_from(image: &DomainImage) -> Result<Self, ImageError> {
         Ok(Self {
+            kind: image.kind,
             url: image.url.clone(),
             checksum: Checksum::parse(&image.checksum)?,
             format: image.format,
@@ -59,6 +62,26 @@ impl TryFrom<&DomainImage> for ImageRequest {
 impl ImageRequest {
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it is fetched from.
+    pub(super) fn location(&self) -> Location<'_> {
+        Location {
+            kind: self.kind,
+            url: &self.url,
+        }
+    }
+
+    /// The name of its download, which is one from one place: a server that stalls, or sends
+    /// something else, keeps nobody from the same bytes that another server has.
+    pub(super) fn download_name(&self) -> String {
+        let kind = match self.kind {
+            ImageKind::Image => "image",
+            ImageKind::ClusterImage => "cluster-image",
+        };
+        let place = Sha256::new().chain_update(kind).chain_update([0]);
+        let place = hex(&place.chain_update(&self.url).finalize());
+        format!("{}.{}", self.file_name(), &place[..16])
     }
 
     pub(super) fn checksum(&self) -> &Checksum {
@@ -188,6 +211,7 @@ mod tests {
         let sha512 = format!("sha512:{}", "0a".repeat(64));
         let request = |checksum: &str| {
             ImageRequest::try_from(&DomainImage {
+                kind: ImageKind::Image,
                 url: "http://example.org/x".to_owned(),
                 checksum: checksum.to_owned(),
                 format: ImageFormat::Qcow2,

@@ -11,17 +11,18 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use kilonova_agent_storage::{ImageRequest, Storage};
 use kilonova_common::http_source::{AddressPolicy, HttpSource, Timeouts};
 use kilonova_crds::Quantity;
 use kilonova_crds::node::DomainImage;
-use kilonova_crds::v1alpha1::ImageFormat;
+use kilonova_crds::v1alpha1::{ImageFormat, ImageKind};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -39,12 +40,17 @@ pub fn node() -> Node {
 }
 
 pub fn node_in(directory: TempDir) -> Node {
+    node_with(directory, &["127.0.0.0/8"])
+}
+
+/// A node that images may come to from these addresses too.
+pub fn node_with(directory: TempDir, allow: &[&str]) -> Node {
     let timeouts = Timeouts {
         stall: Duration::from_secs(1),
         ..Timeouts::default()
     };
     let policy = AddressPolicy {
-        allow: vec!["127.0.0.0/8".parse().unwrap()],
+        allow: allow.iter().map(|net| net.parse().unwrap()).collect(),
         deny: Vec::new(),
     };
     let http = HttpSource::new(timeouts, policy).unwrap();
@@ -110,7 +116,13 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// A request of an image of 64 MiB in qcow2.
 pub fn request(url: &str, checksum: &str) -> ImageRequest {
+    request_of(ImageKind::Image, url, checksum)
+}
+
+/// The same, named by this kind of image.
+pub fn request_of(kind: ImageKind, url: &str, checksum: &str) -> ImageRequest {
     let image = DomainImage {
+        kind,
         url: url.to_owned(),
         checksum: checksum.to_owned(),
         format: ImageFormat::Qcow2,
@@ -130,6 +142,10 @@ pub enum Answer {
     /// All of it, whatever range was asked for.
     Whole,
     Status(u16),
+    /// What was asked for, then zeros without an end; its length is told in `Content-Range` only.
+    Endless,
+    /// This many bytes, then one now and then, for ever.
+    Drip(usize),
     /// Piece by piece, with a pause between two.
     Slowly(Duration),
 }
@@ -145,6 +161,8 @@ struct Served {
     answers: Mutex<VecDeque<Answer>>,
     /// `Range` and `If-Range` of each request.
     seen: Mutex<Vec<(Option<String>, Option<String>)>>,
+    /// Bytes of bodies that were given to the connection.
+    sent: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -153,6 +171,7 @@ impl Server {
             file: Mutex::new((file.into(), "\"v1\"".to_owned())),
             answers: Mutex::new(answers.iter().copied().collect()),
             seen: Mutex::default(),
+            sent: Arc::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/image", listener.local_addr().unwrap());
@@ -163,6 +182,11 @@ impl Server {
 
     pub fn replace(&self, file: Vec<u8>, etag: &str) {
         *self.state.file.lock().unwrap() = (file.into(), etag.to_owned());
+    }
+
+    /// How many bytes of the file were sent, over all answers.
+    pub fn sent(&self) -> u64 {
+        self.state.sent.load(Ordering::Relaxed)
     }
 
     pub fn seen(&self) -> Vec<(Option<String>, Option<String>)> {
@@ -196,7 +220,11 @@ async fn serve(State(state): State<Arc<Served>>, headers: HeaderMap) -> Response
         return response.body(Body::empty()).unwrap();
     }
     let (end, size) = (file.len() - 1, file.len());
-    let response = response.header(header::CONTENT_LENGTH, size - from);
+    let response = if matches!(answer, Answer::Endless) {
+        response
+    } else {
+        response.header(header::CONTENT_LENGTH, size - from)
+    };
     let response = if from > 0 {
         let range = format!("bytes {from}-{end}/{size}");
         let response = response.header(header::CONTENT_RANGE, range);
@@ -204,19 +232,26 @@ async fn serve(State(state): State<Arc<Served>>, headers: HeaderMap) -> Response
     } else {
         response
     };
-    response.body(body(&file.slice(from..), answer)).unwrap()
+    let body = body(&file.slice(from..), answer).into_data_stream();
+    let counted = body.inspect_ok(move |piece| {
+        state.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    });
+    response.body(Body::from_stream(counted)).unwrap()
 }
 
 fn body(file: &Bytes, answer: Answer) -> Body {
-    let pieces: Vec<_> = file.chunks(64 << 10).map(Bytes::copy_from_slice).collect();
+    let whole = file.clone();
+    let pieces = (0..file.len())
+        .step_by(64 << 10)
+        .map(move |at| whole.slice(at..whole.len().min(at + (64 << 10))));
     let good = |count: usize| {
         let file = file.slice(..count.min(file.len()));
         stream::iter([Ok::<_, std::io::Error>(file)])
     };
     match answer {
-        Answer::Well | Answer::Whole | Answer::Status(_) => Body::from_stream(stream::iter(
-            pieces.into_iter().map(Ok::<_, std::io::Error>),
-        )),
+        Answer::Well | Answer::Whole | Answer::Status(_) => {
+            Body::from_stream(stream::iter(pieces.map(Ok::<_, std::io::Error>)))
+        }
         Answer::Break(count) => {
             // A moment between the two, or the bytes are lost with the connection.
             let broken = stream::once(async {
@@ -226,6 +261,17 @@ fn body(file: &Bytes, answer: Answer) -> Body {
             Body::from_stream(good(count).chain(broken))
         }
         Answer::Stall(count) => Body::from_stream(good(count).chain(stream::pending())),
+        Answer::Endless => {
+            let zeros = stream::repeat_with(|| Ok(Bytes::from_static(&[0; 4096])));
+            Body::from_stream(good(file.len()).chain(zeros))
+        }
+        Answer::Drip(count) => {
+            let drops = stream::unfold((), |()| async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Some((Ok(Bytes::from_static(&[0])), ()))
+            });
+            Body::from_stream(good(count).chain(drops))
+        }
         Answer::Slowly(pause) => {
             Body::from_stream(stream::iter(pieces).then(move |piece| async move {
                 tokio::time::sleep(pause).await;
