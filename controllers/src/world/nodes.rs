@@ -183,7 +183,7 @@ impl World {
         if reported(change.old.as_deref()) != reported(change.new.as_deref()) {
             self.forgive(&name, work);
         }
-        self.observe_node(&name, Instant::now(), work);
+        self.observe_node(&name, (self.clock)(), work);
         if change.old.is_none() || change.new.is_none() {
             work.extend(self.instances_of(&name).into_iter().map(Work::Instance));
         }
@@ -210,7 +210,7 @@ impl World {
             return;
         }
         let name = object.name_any();
-        self.observe_node(&name, Instant::now(), work);
+        self.observe_node(&name, (self.clock)(), work);
         let gone = |node: &Option<Arc<Node>>| node.as_deref().is_some_and(out_of_service);
         if gone(&change.old) != gone(&change.new) {
             work.extend(self.instances_of(&name).into_iter().map(Work::Instance));
@@ -227,7 +227,7 @@ impl World {
         let Some(node) = self.node_of(&lease.namespace().unwrap_or_default()) else {
             return;
         };
-        let now = Instant::now();
+        let now = (self.clock)();
         match change.new.as_deref() {
             Some(lease) => self.lease_seen(&node, lease, now),
             None => self.health.forget(&node),
@@ -261,7 +261,7 @@ impl World {
                 self.ensured.remove(&node);
                 work.extend(self.instances_of(&node).into_iter().map(Work::Instance));
             }
-            self.refresh_health(&node, Instant::now(), work);
+            self.refresh_health(&node, (self.clock)(), work);
             work.push(Work::Node(node));
             return;
         }
