@@ -227,6 +227,12 @@ impl Agent {
         memory.woken.extend(machine.here.keys().cloned());
     }
 
+    /// What the node says of itself changed.
+    pub fn changes_kernel(&mut self) {
+        self.kernel.push('+');
+        self.memory.census = true;
+    }
+
     /// Something of that instance happened on the node.
     pub fn wake(&mut self, uuid: &str) {
         if self.running {
@@ -236,7 +242,7 @@ impl Agent {
 
     /// Reports the node where something differs.
     pub fn report_node(&mut self, api: &mut Api, scene: &Scene, machine: &Machine) {
-        if !self.talks() || !self.memory.gate {
+        if !self.talks() || !self.memory.gate || self.memory.told && !self.memory.census {
             return;
         }
         let found = api.get::<Hypervisor>("", &self.node);

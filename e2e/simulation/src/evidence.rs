@@ -14,6 +14,41 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A way that a schedule went. One that no schedule goes proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// More than one process believed to lead, and worked.
+    TwoLeaders,
+    /// The policy refused a write of one that leads no more.
+    Fenced,
+    /// A binding was taken back.
+    TakenBack,
+    /// A node refused a Domain.
+    Refused,
+    /// A Domain was given up with its node.
+    Forfeited,
+    /// A Domain was abandoned, its disk kept.
+    Abandoned,
+    /// A node held an orphan.
+    Orphan,
+    /// An Instance was let go, and all of it was gone.
+    Purged,
+}
+
+impl Mark {
+    /// All.
+    pub const ALL: [Self; 8] = [
+        Self::TwoLeaders,
+        Self::Fenced,
+        Self::TakenBack,
+        Self::Refused,
+        Self::Forfeited,
+        Self::Abandoned,
+        Self::Orphan,
+        Self::Purged,
+    ];
+}
+
 /// What is remembered.
 pub struct Evidence {
     /// Whether the story is told as it goes.
@@ -28,6 +63,8 @@ pub struct Evidence {
     pub forced: BTreeMap<String, Duration>,
     /// UUIDs of those whose root disk was made.
     made: BTreeSet<String>,
+    /// Ways that it went.
+    pub marks: BTreeSet<Mark>,
     /// The first law that was broken.
     broken: Option<String>,
 }
@@ -43,6 +80,7 @@ impl Evidence {
             deleted: BTreeSet::new(),
             forced: BTreeMap::new(),
             made: BTreeSet::new(),
+            marks: BTreeSet::new(),
             broken: None,
         }
     }

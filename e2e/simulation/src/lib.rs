@@ -26,41 +26,41 @@ pub mod scene;
 pub mod schedule;
 pub mod story;
 
-pub use schedule::{Broken, Schedule};
+pub use evidence::Mark;
+pub use schedule::{Broken, Schedule, Told};
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// Runs the schedules of these seeds on so many threads, and gives the failure of the lowest seed
-/// that was found.
-///
-/// # Errors
-/// A law that does not hold, with the seed that shows it.
-pub fn run(seeds: &Range<u64>, threads: u64) -> Result<(), Broken> {
-    let failed = AtomicBool::new(false);
+/// Runs the schedules of these seeds on so many threads. Gives those that broke a law: all, where
+/// it is to keep going, else the first that were found.
+#[must_use]
+pub fn run(seeds: &Range<u64>, threads: u64, keep_going: bool) -> Vec<Broken> {
+    let ends = AtomicBool::new(false);
     let threads = threads.max(1);
-    let run_some = |first: u64| -> Result<(), Broken> {
+    let run_some = |first: u64| {
         let step = usize::try_from(threads).unwrap_or(1);
+        let mut broken = Vec::new();
         for seed in (seeds.start + first..seeds.end).step_by(step) {
-            if failed.load(Ordering::Relaxed) {
+            if ends.load(Ordering::Relaxed) {
                 break;
             }
-            Schedule::new(seed, false).run().inspect_err(|_| {
-                failed.store(true, Ordering::Relaxed);
-            })?;
+            if let Err(law) = Schedule::new(seed, false).run() {
+                ends.store(!keep_going, Ordering::Relaxed);
+                broken.push(law);
+            }
         }
-        Ok(())
+        broken
     };
     thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
             .map(|first| scope.spawn(move || run_some(first)))
             .collect();
         let ended = running.into_iter().map(thread::ScopedJoinHandle::join);
-        let broken = ended.filter_map(|ended| match ended {
-            Ok(result) => result.err(),
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        broken.min_by_key(|broken| broken.seed).map_or(Ok(()), Err)
+        let broken = ended.map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let mut broken: Vec<Broken> = broken.flatten().collect();
+        broken.sort_by_key(|broken| broken.seed);
+        broken
     })
 }

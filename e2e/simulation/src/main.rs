@@ -18,6 +18,9 @@ struct Cli {
     /// Runs the schedule of this seed alone, and tells its story.
     #[arg(long)]
     seed: Option<u64>,
+    /// Runs all of them, whatever fails.
+    #[arg(long)]
+    keep_going: bool,
     /// How many schedules are run at once; by default one a processor.
     #[arg(long)]
     threads: Option<u64>,
@@ -27,23 +30,21 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let processors = available_parallelism().map_or(1, |n| u64::try_from(n.get()).unwrap_or(1));
     let began = Instant::now();
-    let result = match cli.seed {
-        Some(seed) => Schedule::new(seed, true).run(),
+    let broken = match cli.seed {
+        Some(seed) => Schedule::new(seed, true).run().err().into_iter().collect(),
         None => {
             let seeds = cli.from..cli.from.saturating_add(cli.seeds);
-            run(&seeds, cli.threads.unwrap_or(processors))
+            run(&seeds, cli.threads.unwrap_or(processors), cli.keep_going)
         }
     };
-    match result {
-        Ok(()) => {
-            let (schedules, took) = (cli.seed.map_or(cli.seeds, |_| 1), began.elapsed());
-            println!("{schedules} schedules in {:.1} s: every law held", took.as_secs_f64());
-            ExitCode::SUCCESS
-        }
-        Err(broken) => {
-            eprintln!("{broken}");
-            eprintln!("its story: kilonova-simulation --seed {}", broken.seed);
-            ExitCode::FAILURE
-        }
+    for broken in &broken {
+        eprintln!("{broken}");
     }
+    if let Some(first) = broken.first() {
+        eprintln!("the story of the first: kilonova-simulation --seed {}", first.seed);
+        return ExitCode::FAILURE;
+    }
+    let (schedules, took) = (cli.seed.map_or(cli.seeds, |_| 1), began.elapsed());
+    println!("{schedules} schedules in {:.1} s: every law held", took.as_secs_f64());
+    ExitCode::SUCCESS
 }

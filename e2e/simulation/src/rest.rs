@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::laws::{self, standing};
 use crate::leader::{Fate, RETENTION, Watched};
-use crate::schedule::{Broken, Schedule};
+use crate::schedule::{Broken, Schedule, Told};
 use crate::scene::{ADDRESSES, GROUP, INSTANCE_MEMORY};
 use kilonova_agent_core::observed::LibvirtState;
 use kilonova_crds::condition::{find, is_true, types};
@@ -29,7 +29,7 @@ impl Schedule {
     ///
     /// # Errors
     /// The first law that does not hold, or what is not as it should be at rest.
-    pub(crate) fn rest(mut self) -> Result<(), Broken> {
+    pub(crate) fn rest(mut self) -> Result<Told, Broken> {
         self.heal();
         let mut idle = Duration::ZERO;
         for _ in 0..ROUNDS {
@@ -40,7 +40,12 @@ impl Schedule {
                 continue;
             }
             if idle >= IDLE {
-                return self.at_rest().map_err(|law| self.broken(law));
+                self.at_rest().map_err(|law| self.broken(law))?;
+                return Ok(Told {
+                    acts: self.act,
+                    writes: self.api.writes,
+                    marks: self.evidence.marks,
+                });
             }
             clock::advance(PAUSE);
             idle += PAUSE;
@@ -61,7 +66,7 @@ impl Schedule {
             let (machine, agent) = (&mut self.machines[chosen], &mut self.agents[chosen]);
             if machine.hidden > 0 {
                 machine.hidden = 0;
-                agent.kernel.push('+');
+                agent.changes_kernel();
             }
             machine.on = true;
             agent.running = true;
@@ -161,7 +166,10 @@ impl Schedule {
     fn runs(&self, instance: &Instance, node: &str) -> Result<(), String> {
         let name = instance.name_any();
         let status = instance.status.clone().unwrap_or_default();
-        if !is_true(&status.conditions, types::READY) {
+        // One that was off when it was to be suspended has nothing to come back to, and says so.
+        let nothing_saved = instance.spec.power() == Power::Suspended
+            && status.power_state == Some(PowerState::Shutoff);
+        if !is_true(&status.conditions, types::READY) && !nothing_saved {
             let ready = find(&status.conditions, types::READY);
             let why = ready.map(|c| format!("{}: {}", c.reason, c.message));
             return Err(format!("{name} is not Ready at rest: {why:?}"));
@@ -170,12 +178,10 @@ impl Schedule {
         let machine = self.machines.iter().find(|m| m.name == node);
         let here = machine.and_then(|machine| machine.here.get(&uuid));
         let state = here.and_then(|here| Some(here.libvirt.as_ref()?.state));
-        let suspended = status.power_state == Some(PowerState::Suspended);
         let agrees = match instance.spec.power() {
             Power::On => state == Some(LibvirtState::Running),
             Power::Paused => state == Some(LibvirtState::Paused),
-            Power::Off => state == Some(LibvirtState::Shutoff),
-            Power::Suspended => state == Some(LibvirtState::Shutoff) || suspended,
+            Power::Off | Power::Suspended => state == Some(LibvirtState::Shutoff),
         };
         if !agrees {
             let power = instance.spec.power();

@@ -4,16 +4,18 @@
 use crate::agent::Agent;
 use crate::api::Api;
 use crate::clock;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Mark};
 use crate::laws;
 use crate::leader::{Fate, Leader, Watched};
 use crate::node::Machine;
 use crate::random::Random;
 use crate::scene::{self, GIB, Scene};
 use crate::story::Story;
-use kilonova_crds::Instance;
+use kilonova_crds::node::{Disposition, Outcome};
+use kilonova_crds::{Domain, Hypervisor, Instance, names};
 use kube::ResourceExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Acts under faults, at least and at most.
@@ -31,6 +33,17 @@ pub struct Broken {
     pub law: String,
 }
 
+/// How a schedule went in which every law held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// How many acts it had.
+    pub acts: usize,
+    /// How often the API server was written to.
+    pub writes: u64,
+    /// Ways that it went.
+    pub marks: BTreeSet<Mark>,
+}
+
 /// One schedule.
 pub struct Schedule {
     pub(crate) seed: u64,
@@ -42,9 +55,11 @@ pub struct Schedule {
     pub(crate) leaders: Vec<Leader>,
     pub(crate) evidence: Evidence,
     pub(crate) story: Story,
-    act: usize,
-    /// Instances that were there, by uid.
-    there: BTreeMap<String, String>,
+    pub(crate) act: usize,
+    /// The state that the laws were looked at in: the server's version, the machines' changes.
+    looked_at: (u64, u64),
+    /// Instances that were there, by uid, with their names and nodes.
+    there: BTreeMap<String, (String, Option<String>)>,
 }
 
 impl Schedule {
@@ -78,6 +93,7 @@ impl Schedule {
             random,
             api,
             act: 0,
+            looked_at: (0, 0),
             there: BTreeMap::new(),
         }
     }
@@ -86,7 +102,7 @@ impl Schedule {
     ///
     /// # Errors
     /// The first law that does not hold.
-    pub fn run(mut self) -> Result<(), Broken> {
+    pub fn run(mut self) -> Result<Told, Broken> {
         let acts = ACTS.0 + self.random.below(ACTS.1 - ACTS.0);
         self.evidence.loss = self.random.below(12);
         for _ in 0..acts {
@@ -112,7 +128,14 @@ impl Schedule {
     /// Looks at the laws.
     pub(crate) fn look(&mut self) -> Result<(), Broken> {
         self.act += 1;
+        let changes = self.machines.iter().map(|m| m.changes).sum();
+        let now = (self.api.version(), changes);
+        if self.looked_at == now {
+            return Ok(());
+        }
+        self.looked_at = now;
         self.gone();
+        self.mark();
         if let Err(law) = laws::check(&self.api, &self.machines) {
             self.evidence.broke(law);
         }
@@ -132,27 +155,61 @@ impl Schedule {
 
     /// An Instance that was let go has nothing on any node that was not given up.
     fn gone(&mut self) {
-        let of = |i: &std::sync::Arc<Instance>| (i.uid().unwrap_or_default(), i.name_any());
-        let now: BTreeMap<String, String> = self.api.all::<Instance>().map(of).collect();
+        let of = |i: &Arc<Instance>| {
+            let node = i.status.as_ref().and_then(|s| s.node_name.clone());
+            (i.uid().unwrap_or_default(), (i.name_any(), node))
+        };
+        let now: BTreeMap<_, _> = self.api.all::<Instance>().map(of).collect();
         let before = std::mem::replace(&mut self.there, now);
-        for (uid, name) in before {
-            if self.there.contains_key(&uid) || self.evidence.forced.contains_key(&uid) {
-                continue;
-            }
-            for machine in &self.machines {
-                let left = machine.here.get(&uid);
-                let left = left.is_some_and(|here| here.has_disk() || here.is_active());
-                if left && !laws::declared_gone(&self.api, &machine.name) && !self.given_up(machine, &uid) {
-                    let node = &machine.name;
-                    self.evidence.broke(format!("{name} was let go, and is still on {node}"));
+        for (uid, (name, node)) in before {
+            match self.there.get(&uid) {
+                Some((_, None)) if node.is_some() => {
+                    self.evidence.marks.insert(Mark::TakenBack);
+                }
+                Some(_) => {}
+                None if self.evidence.forced.contains_key(&uid) => {}
+                None => {
+                    self.evidence.marks.insert(Mark::Purged);
+                    self.let_go(&uid, &name);
                 }
             }
         }
     }
 
+    fn let_go(&mut self, uid: &str, name: &str) {
+        for machine in &self.machines {
+            let left = machine.here.get(uid);
+            let left = left.is_some_and(|here| here.has_disk() || here.is_active());
+            let given_up =
+                laws::declared_gone(&self.api, &machine.name) || self.given_up(machine, uid);
+            if left && !given_up {
+                let node = &machine.name;
+                let law = format!("{name} was let go, and is still on {node}");
+                self.evidence.broke(law);
+            }
+        }
+    }
+
+    fn mark(&mut self) {
+        let marks = &mut self.evidence.marks;
+        let mut mark = |so: bool, mark: Mark| so.then(|| marks.insert(mark));
+        let live = self.leaders.iter().filter(|leader| leader.is_live());
+        mark(live.count() > 1, Mark::TwoLeaders);
+        mark(self.api.fenced > 0, Mark::Fenced);
+        for domain in self.api.all::<Domain>() {
+            let outcome = domain.status.as_ref().and_then(|s| s.outcome);
+            mark(outcome == Some(Outcome::Refused), Mark::Refused);
+            mark(domain.spec.forfeited, Mark::Forfeited);
+            let kept = domain.spec.disposition == Disposition::Release;
+            mark(kept, Mark::Abandoned);
+        }
+        let orphans = |h: &Arc<Hypervisor>| h.status.as_ref().is_some_and(|s| !s.orphans.is_empty());
+        mark(self.api.all::<Hypervisor>().any(orphans), Mark::Orphan);
+    }
+
     fn given_up(&self, machine: &Machine, uid: &str) -> bool {
-        let namespace = kilonova_crds::names::node_namespace(&machine.name);
-        let domain = self.api.get::<kilonova_crds::Domain>(&namespace, uid);
+        let namespace = names::node_namespace(&machine.name);
+        let domain = self.api.get::<Domain>(&namespace, uid);
         domain.is_some_and(|domain| domain.spec.forfeited)
     }
 

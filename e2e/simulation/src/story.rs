@@ -220,7 +220,7 @@ impl Schedule {
         let chosen = self.random.below(self.machines.len());
         let machine = &mut self.machines[chosen];
         machine.hidden = if machine.hidden == 0 { machine.memory } else { 0 };
-        self.agents[chosen].kernel.push('+');
+        self.agents[chosen].changes_kernel();
         let (name, hidden) = (machine.name.clone(), machine.hidden);
         self.evidence.say(|| format!("{name}: {hidden} bytes are taken by something else"));
     }

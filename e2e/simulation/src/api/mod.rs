@@ -36,6 +36,8 @@ pub struct Api {
     pub writes: u64,
     /// The number of the leader's Lease.
     pub term: u64,
+    /// How many writes the policy refused.
+    pub fenced: u64,
     /// The number that the policy knows: it follows the Lease a little later.
     pub policy: u64,
     pub(crate) instances: Table<Instance>,
@@ -81,8 +83,9 @@ impl Api {
     ///
     /// # Errors
     /// When it is an older one than the Lease's.
-    pub fn allow(&self, term: u64) -> Result<(), Refusal> {
+    pub fn allow(&mut self, term: u64) -> Result<(), Refusal> {
         if term < self.policy {
+            self.fenced += 1;
             return Err(Refusal::Forbidden);
         }
         Ok(())

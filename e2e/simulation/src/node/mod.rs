@@ -61,6 +61,8 @@ pub struct Machine {
     pub on: bool,
     /// What is here, by UUID.
     pub here: BTreeMap<String, Here>,
+    /// How often something changed here.
+    pub changes: u64,
     image_cached: bool,
 }
 
@@ -74,6 +76,7 @@ impl Machine {
             hidden: 0,
             on: true,
             here: BTreeMap::new(),
+            changes: 0,
             image_cached: false,
         }
     }
@@ -114,6 +117,7 @@ impl Machine {
     /// The power goes: guests end, taps are gone; files and definitions stay.
     pub fn lose_power(&mut self) {
         self.on = false;
+        self.changes += 1;
         for here in self.here.values_mut() {
             here.ports.clear();
             if let Some(domain) = &mut here.libvirt
@@ -135,6 +139,7 @@ impl Machine {
         }
         domain.state = LibvirtState::Shutoff;
         domain.reason = StateReason::GuestShutdown;
+        self.changes += 1;
         true
     }
 }

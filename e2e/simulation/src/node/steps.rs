@@ -24,6 +24,7 @@ impl Machine {
     /// Where the machine cannot do that as it is now.
     pub fn carry_out(&mut self, uuid: &str, step: &Step) -> Result<(), StepError> {
         need(self.on, "the machine is off")?;
+        self.changes += 1;
         if matches!(step, Step::FetchImage(_)) {
             self.image_cached = true;
             return Ok(());
