@@ -5,25 +5,23 @@
 //! follows and has it done by [`write`], whose answers go back into the world. Only the leader does
 //! any of it. [`check`](mod@check) is for people who have installed it.
 
-mod cache;
 mod check;
 mod cli;
 mod context;
 mod effect;
 mod events;
-mod health;
 mod lead;
 mod leader;
 mod metrics;
 mod queue;
 mod reconcile;
 mod run;
-mod world;
 mod write;
 
 use clap::Parser;
 use cli::{Cli, Command};
 use kilonova_common::telemetry;
+use kilonova_controllers::{cache, world};
 use std::process::ExitCode;
 use tracing::{error, info};
 

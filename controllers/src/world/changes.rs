@@ -10,7 +10,6 @@ use kilonova_crds::{
 };
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeSet, HashMap};
-use tokio::time::Instant;
 
 impl<K: Resource> Change<K> {
     /// The object as it is, or as it last was.
@@ -55,9 +54,8 @@ impl World {
                 self.first_seen.remove(&id);
             }
             None => {
-                self.first_seen
-                    .entry(id.clone())
-                    .or_insert_with(Instant::now);
+                let clock = self.clock;
+                self.first_seen.entry(id.clone()).or_insert_with(clock);
             }
         }
         if self.live {

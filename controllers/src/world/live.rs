@@ -27,7 +27,7 @@ impl World {
     /// Takes in what came before its namespace was known to be a node's.
     pub(super) fn read_namespace(&mut self, node: &str, namespace: &str, work: &mut Vec<Work>) {
         if let Some(lease) = self.leases.get(namespace, AGENT_LEASE).cloned() {
-            self.lease_seen(node, &lease, Instant::now());
+            self.lease_seen(node, &lease, (self.clock)());
         }
         if self.live {
             let domains: Vec<_> = self.domains.within(namespace).cloned().collect();

@@ -40,8 +40,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Where the time comes from when a change is taken in.
+pub type Clock = fn() -> Instant;
+
 /// Everything that is known.
 pub struct World {
+    clock: Clock,
     instances: Store<Instance>,
     networks: Store<Network>,
     images: Store<Image>,
@@ -107,6 +111,7 @@ impl World {
     /// Nothing is known yet.
     pub fn new(settings: Settings, stale_after: Duration) -> Self {
         Self {
+            clock: Instant::now,
             instances: Store::default(),
             networks: Store::default(),
             images: Store::default(),
@@ -139,6 +144,13 @@ impl World {
             pins: HashMap::new(),
             live: false,
         }
+    }
+
+    /// With another clock than the machine's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// The object of that name.

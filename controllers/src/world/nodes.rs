@@ -159,6 +159,14 @@ impl World {
         }
     }
 
+    /// Tells placement of a node that changed. Where its health changed by now too, that is told
+    /// with it: else placement would know of a change that nobody looks for any more.
+    fn look_at_node(&mut self, node: &str, work: &mut Vec<Work>) {
+        let now = (self.clock)();
+        self.refresh_health(node, now, work);
+        self.observe_node(node, now, work);
+    }
+
     /// Tells placement of a node.
     pub(super) fn observe_node(&mut self, node: &str, now: Instant, work: &mut Vec<Work>) {
         if !self.live {
@@ -184,7 +192,7 @@ impl World {
         if reported(change.old.as_deref()) != reported(change.new.as_deref()) {
             self.forgive(&name, work);
         }
-        self.observe_node(&name, Instant::now(), work);
+        self.look_at_node(&name, work);
         if change.old.is_none() || change.new.is_none() {
             work.extend(self.instances_of(&name).into_iter().map(Work::Instance));
         }
@@ -211,7 +219,7 @@ impl World {
             return;
         }
         let name = object.name_any();
-        self.observe_node(&name, Instant::now(), work);
+        self.look_at_node(&name, work);
         let gone = |node: &Option<Arc<Node>>| node.as_deref().is_some_and(out_of_service);
         if gone(&change.old) != gone(&change.new) {
             work.extend(self.instances_of(&name).into_iter().map(Work::Instance));
@@ -229,7 +237,7 @@ impl World {
         let Some(node) = self.node_of(&lease.namespace().unwrap_or_default()) else {
             return;
         };
-        let now = Instant::now();
+        let now = (self.clock)();
         match change.new.as_deref() {
             Some(lease) => self.lease_seen(&node, lease, now),
             None => self.health.forget(&node),
@@ -263,7 +271,7 @@ impl World {
                 self.ensured.remove(&node);
                 work.extend(self.instances_of(&node).into_iter().map(Work::Instance));
             }
-            self.refresh_health(&node, Instant::now(), work);
+            self.refresh_health(&node, (self.clock)(), work);
             work.push(Work::Node(node));
             return;
         }

@@ -10,6 +10,8 @@ use kilonova_controllers_core::images::Header;
 use kilonova_controllers_core::lifecycle::Action;
 use kilonova_crds::v1alpha1::ImageKind;
 use serde_json::{Value, json};
+use std::cell::Cell;
+use std::sync::LazyLock;
 
 const STALE: Duration = Duration::from_secs(40);
 
@@ -127,6 +129,34 @@ fn a_node_is_known_in_whatever_order_its_parts_come() {
         let host = world.cluster.host("n").unwrap();
         assert!(host.ready, "{order:?}");
     }
+}
+
+thread_local! {
+    static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A clock that stands still until it is moved.
+fn clock() -> Instant {
+    *START + PASSED.get()
+}
+
+#[test]
+fn a_node_that_is_back_before_its_silence_was_told_is_back_for_placement_too() {
+    let mut world = World::new(Settings::default(), STALE).with_clock(clock);
+    world.go_live(clock());
+    world.seen(hypervisor());
+    world.seen(node_namespace());
+    world.seen(lease(1));
+    PASSED.set(STALE);
+    // Its report comes before the look at its silence, its renewal right after.
+    let report = json!({"versions": {"agent": "2", "libvirt": "1", "qemu": "1", "kernel": "1"}});
+    world.seen(object::<Hypervisor>("", "n", 2, json!({"spec": {}, "status": report})));
+    assert!(!world.cluster.host("n").unwrap().ready);
+    world.seen(lease(3));
+    assert!(world.node_facts("n", clock()).ready);
+    assert!(world.cluster.host("n").unwrap().ready);
 }
 
 #[test]
