@@ -3,11 +3,11 @@
 use crate::api::Api;
 use crate::node::Machine;
 use crate::scene::{GROUP, INSTANCE_MEMORY};
+use k8s_openapi::api::core::v1::Node;
 use kilonova_controllers_core::host_state::out_of_service;
 use kilonova_crds::names;
 use kilonova_crds::node::{Disposition, Outcome};
 use kilonova_crds::{Domain, Instance};
-use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -39,12 +39,7 @@ pub async fn helm<S: AsRef<str>>(
 }
 
 /// `helm upgrade --install` of a chart in a directory of charts.
-async fn upgrade(
-    charts: &Path,
-    kubeconfig: &Path,
-    release: &str,
-    args: &[&str],
-) -> Result<Output> {
+async fn upgrade(charts: &Path, kubeconfig: &Path, release: &str, args: &[&str]) -> Result<Output> {
     let chart = charts.join(release).display().to_string();
     let own = ["upgrade", "--install", release, &chart, "--timeout", "4m"];
     helm(kubeconfig, own.iter().chain(args)).await?.checked()
