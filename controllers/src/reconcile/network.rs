@@ -28,7 +28,14 @@ pub async fn look(
     });
     if let Some(why) = strange.filter(|_| network.metadata.deletion_timestamp.is_none()) {
         let conditions = network.status.as_ref().map(|s| s.conditions.as_slice());
-        return stall(context, &*network, conditions.unwrap_or_default(), &why).await;
+        return stall(
+            context,
+            Effect::ReportNetwork,
+            &*network,
+            conditions.unwrap_or_default(),
+            &why,
+        )
+        .await;
     }
     let writer = &context.writer;
     let (what, result) = match finalizer(&network, in_use) {

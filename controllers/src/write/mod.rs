@@ -116,6 +116,7 @@ impl Writer {
     /// Any [`WriteError`].
     pub async fn conditions<K: Cached>(
         &self,
+        effect: Effect,
         object: &K,
         conditions: &[Condition],
     ) -> Result<(), WriteError> {
@@ -128,7 +129,7 @@ impl Writer {
         let patch = Patch::Merge(body::conditions_patch(object, conditions));
         let (name, params) = (object.name_any(), patch_params());
         let write = api.patch_status(&name, &params, &patch);
-        self.send::<K, _>("status", write).await.map(drop)
+        self.send::<K, _>(effect, "status", write).await.map(drop)
     }
 
     /// Puts a finalizer on.

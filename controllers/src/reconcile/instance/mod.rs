@@ -35,7 +35,14 @@ pub async fn look(
     let strange = context.world.lock().strange_instance(uid);
     if let Some((instance, why)) = strange {
         let conditions = instance.status.as_ref().map(|s| s.conditions.as_slice());
-        return stall(context, &*instance, conditions.unwrap_or_default(), &why).await;
+        return stall(
+            context,
+            Effect::ReportInstance,
+            &*instance,
+            conditions.unwrap_or_default(),
+            &why,
+        )
+        .await;
     }
     let look = Look { context, work, uid };
     look.resolve_doubt().await?;
