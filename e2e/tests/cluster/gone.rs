@@ -53,6 +53,7 @@ async fn b64_a_namespace_goes_with_its_guests_soon_where_they_hear_and_after_the
     let deaf = cloud.tenant("deaf").await.unwrap();
     let spec = json!({"terminationGracePeriodSeconds": GRACE});
     let lone = deaf.create("lone", spec).await.unwrap();
+    lone.ready("Running").await.unwrap();
     lone.sh("killall acpid").await.unwrap();
     let mut traces = Vec::new();
     for instance in hearing.iter().chain([&lone]) {

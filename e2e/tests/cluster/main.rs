@@ -6,6 +6,10 @@
     clippy::panic,
     reason = "a test ends at the first thing that is wrong"
 )]
+#![allow(
+    clippy::similar_names,
+    reason = "an Instance has a uid, and its libvirt domain a uuid"
+)]
 
 mod bare;
 mod drain;
