@@ -118,6 +118,7 @@ if [ "$KUBELET" = 1 ]; then
     [ -e "$done" ] || { ctr -n k8s.io images import --local "$image" && touch "$done"; }
   done >> /var/log/node/images.log 2>&1
 fi
+until (exec 3<> "/dev/tcp/$ADDRESS/22") 2> /dev/null; do sleep 0.1; done
 touch /var/log/node/up
 while :; do wait; sleep 1; done
 }
