@@ -120,6 +120,7 @@ if [ "$KUBELET" = 1 ]; then
   # Nobody else has it: pods would wait for ever.
   if [ -n "${missing:-}" ]; then echo "cannot import $missing: see images.log"; poweroff -f; fi
 fi
+until (exec 3<> "/dev/tcp/$ADDRESS/22") 2> /dev/null; do sleep 0.1; done
 touch /var/log/node/up
 while :; do wait; sleep 1; done
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{Error, Result};
 
 /// A limit for what takes seconds on an idle machine: the machine is shared and emulation is slow.
-pub const GENEROUS: Duration = Duration::from_mins(2);
+pub const GENEROUS: Duration = Duration::from_mins(4);
 
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
