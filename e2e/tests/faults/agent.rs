@@ -134,6 +134,7 @@ impl Play<'_> {
     /// Has the agent die at some points, in this order.
     async fn die(&mut self, points: &[&str], way: Way) {
         let what = &format!("{}, {way:?}", points.join(", "));
+        eprintln!("{what}");
         match way {
             Way::Create => self.create(points, what, json!({})).await,
             Way::Fetch => {

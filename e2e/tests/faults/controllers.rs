@@ -107,6 +107,7 @@ impl Play<'_> {
         let what = &format!("{effect}, {way:?}");
         let [before, after] = [format!("{effect}/before"), format!("{effect}/after")];
         let points = &[&*before, &*after][..];
+        eprintln!("{what}");
         match way {
             Way::Offer => {
                 let name = &self.offer(points, what).await;

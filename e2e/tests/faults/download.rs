@@ -46,11 +46,11 @@ async fn story(stage: &Stage) {
     lab.agent(0).kill().unwrap();
     web.ready("Running").await.unwrap();
     lawful(&stage.cloud).await.unwrap();
-    let gets = images
+    let mut gets = images
         .requests(&image)
         .into_iter()
         .filter(|r| r.method == "GET");
-    let last = gets.last().unwrap();
+    let last = gets.next_back().unwrap();
     let from = last.range.as_deref().and_then(|r| r.strip_prefix("bytes="));
     let from: u64 = from
         .and_then(|r| r.strip_suffix('-'))

@@ -96,7 +96,8 @@ impl Stage {
     /// Makes the file of such an image, and gives the object.
     pub fn image_object(&self, name: &str) -> Value {
         let path = self.cloud.images().dir().join(name);
-        let text: String = (0..4096).map(|n| format!("{name} {n}\n")).collect();
+        let lines = (0..4096).flat_map(|n: u32| [name.to_owned(), format!(" {n}\n")]);
+        let text: String = lines.collect();
         let mut bytes = text.into_bytes();
         bytes.resize(4 << 20, 0);
         fs::write(&path, bytes).unwrap();
