@@ -200,26 +200,25 @@ fn instances() -> Fixtures {
 }
 
 fn networks() -> Fixtures {
-    let network = |cidr: &str, class: Option<Value>| {
-        let spec = json!({"class": "tenants", "subnets": [{"cidr": cidr}]});
+    let network = |subnet: &Value, class: Option<Value>| {
+        let spec = json!({"class": "tenants", "subnets": [subnet]});
         let mut network: Network = object("Network", "blue", &spec, &Value::Null);
-        let class = class
-            .map(|spec| object::<NetworkClass>("NetworkClass", "tenants", &spec, &Value::Null));
+        let class: Option<NetworkClass> =
+            class.map(|spec| object("NetworkClass", "tenants", &spec, &Value::Null));
         let assign = || Segments::default().assign(&network, class.as_ref(), &BTreeMap::new());
         let status = network_status(&network, assign, false, now());
         network.status = Some(status);
         network
     };
-    let vlan = |ids: &[&str]| json!({"type": "vlan", "physicalNetwork": "physnet1", "ids": ids});
-    let good = "10.0.0.0/24";
+    let good = json!({"cidr": "10.0.0.0/24"});
+    let broadcast = json!({"cidr": "10.0.0.0/24", "gateway": "10.0.0.255"});
+    let vlan = json!({"type": "vlan", "physicalNetwork": "physnet1", "ids": ["100-199"]});
+    let flat = json!({"type": "flat", "physicalNetwork": "physnet1"});
     BTreeMap::from([
-        ("ready", done(&network(good, Some(vlan(&["100-199"]))))),
-        ("waiting", under_way(&network(good, None))),
-        ("exhausted", under_way(&network(good, Some(vlan(&[]))))),
-        (
-            "stalled",
-            failed(&network("10.0.0.1/24", Some(vlan(&["100"])))),
-        ),
+        ("ready", done(&network(&good, Some(vlan.clone())))),
+        ("waiting", under_way(&network(&good, None))),
+        ("not-allowed", under_way(&network(&good, Some(flat)))),
+        ("stalled", failed(&network(&broadcast, Some(vlan)))),
     ])
 }
 
