@@ -58,6 +58,8 @@ pub mod types {
     pub const NETWORK_READY: &str = "NetworkReady";
     /// The user data of `userDataFrom` was handed to the node, and taken out of the API again.
     pub const USER_DATA_READY: &str = "UserDataReady";
+    /// The node's libvirt answers.
+    pub const LIBVIRT_READY: &str = "LibvirtReady";
     /// An Instance's binding names this Hypervisor.
     pub const IN_USE: &str = "InUse";
 }

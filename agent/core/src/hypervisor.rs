@@ -22,7 +22,7 @@ const DISK_GRAIN: u64 = 1 << 30;
 /// What it is rounded up to on large disks, as a part of the disk.
 const DISK_GRAINS: u64 = 64;
 /// The condition that says whether libvirt answers.
-pub const LIBVIRT_READY: &str = "LibvirtReady";
+pub const LIBVIRT_READY: &str = types::LIBVIRT_READY;
 
 /// The condition that says whether every NIC in a physical network can be used; only where there
 /// is one.
