@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[derive(Clone, Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
-    /// What else than to control.
+    /// Another task than running the controllers.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Kubeconfig to use; absent: the pod's own service account.
@@ -85,7 +85,7 @@ pub struct Cli {
     pub placement: PlacementArgs,
 }
 
-/// What the program does when it is not to control.
+/// What the program does instead of running the controllers.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Say whether the installation is ready, and if not, why; end with 1 then.

@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-/// How often the Lease is renewed, at the least; four renewals may be missed before the node counts as lost.
+/// At most this long between two renewals of the Lease; four may be missed before the node counts as lost.
 const RENEW: Duration = Duration::from_secs(10);
 /// What the Lease says of itself, in seconds.
 const LEASE_SECONDS: i32 = 40;

@@ -81,7 +81,7 @@ pub struct HostState {
 }
 
 /// The conditions that must not be False where any Instance is to run.
-pub(crate) const EVERY_INSTANCE_NEEDS: [&str; 2] = [types::LIBVIRT_READY, types::GUESTS_READY];
+pub const EVERY_INSTANCE_NEEDS: [&str; 2] = [types::LIBVIRT_READY, types::GUESTS_READY];
 
 /// Those that must not be False where a segment of that type is to be.
 pub(crate) fn need_of(type_: SegmentType) -> impl Iterator<Item = &'static str> {

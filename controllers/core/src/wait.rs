@@ -49,6 +49,11 @@ pub enum Wait {
     /// The Secret that has the user data does not exist.
     #[error("there is no Secret {0:?} in this namespace, which has the user data")]
     SecretMissing(String),
+    /// The controllers have no right to read the Secret.
+    #[error(
+        "the controllers may not read Secret {0:?} of this namespace, which has the user data: a Role here has to give their ServiceAccount the verb get on it"
+    )]
+    SecretForbidden(String),
     /// The Secret does not have the key.
     #[error("Secret {:?} has no key {:?} with the user data", .0.name, .0.key)]
     SecretKeyMissing(SecretKeyRef),
@@ -202,6 +207,7 @@ impl Wait {
             Self::KeyPairMissing(_) => "KeyPairMissing",
             Self::KeyPairInvalid { .. } => "KeyPairInvalid",
             Self::SecretMissing(_) | Self::SecretKeyMissing(_) => "UserDataMissing",
+            Self::SecretForbidden(_) => "UserDataForbidden",
             Self::UserDataTooLarge { .. } => "UserDataTooLarge",
             Self::AddressTaken { .. } => "AddressTaken",
             Self::AddressOutside { .. } => "AddressOutside",
@@ -252,7 +258,10 @@ impl Wait {
     pub fn concerns_user_data(&self) -> bool {
         matches!(
             self,
-            Self::SecretMissing(_) | Self::SecretKeyMissing(_) | Self::UserDataTooLarge { .. }
+            Self::SecretMissing(_)
+                | Self::SecretForbidden(_)
+                | Self::SecretKeyMissing(_)
+                | Self::UserDataTooLarge { .. }
         )
     }
 
@@ -278,6 +287,7 @@ impl Wait {
                 vec![WaitKey::KeyPair(key(key_pair))]
             }
             Self::SecretMissing(name)
+            | Self::SecretForbidden(name)
             | Self::SecretKeyMissing(SecretKeyRef { name, .. })
             | Self::UserDataTooLarge {
                 from: SecretKeyRef { name, .. },

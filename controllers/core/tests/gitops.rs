@@ -7,13 +7,14 @@ use kilonova_controllers_core::compile::domain_spec;
 use kilonova_controllers_core::hypervisors;
 use kilonova_controllers_core::images::{Header, image_status};
 use kilonova_controllers_core::lifecycle::Pause;
+use kilonova_controllers_core::networks::network_status;
 use kilonova_controllers_core::placement::{Filter, NoValidHost};
+use kilonova_controllers_core::segments::Segments;
 use kilonova_controllers_core::status::{StatusInput, Verdict, instance_status};
 use kilonova_controllers_core::wait::Wait;
-use kilonova_crds::condition::types;
 use kilonova_crds::node::{Domain, DomainStatus};
 use kilonova_crds::v1alpha1::{
-    Flavor, Hypervisor, HypervisorStatus, Image, ImageFormat, Instance, Network,
+    Flavor, Hypervisor, HypervisorStatus, Image, ImageFormat, Instance, Network, NetworkClass,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -199,26 +200,25 @@ fn instances() -> Fixtures {
 }
 
 fn networks() -> Fixtures {
-    let network = |status: &str, reason: &str, stalled: bool| -> Network {
-        let spec = json!({"class": "tenants", "subnets": [{"cidr": "10.0.0.0/24"}]});
-        let condition = |type_: &str, status: &str| {
-            json!({
-                "type": type_, "status": status, "reason": reason, "message": "why",
-                "lastTransitionTime": now(),
-            })
-        };
-        let mut conditions = vec![condition(types::READY, status)];
-        conditions.extend(stalled.then(|| condition(types::STALLED, "True")));
-        let status = json!({"observedGeneration": 2, "conditions": conditions});
-        object("Network", "blue", &spec, &status)
+    let network = |subnet: &Value, class: Option<Value>| {
+        let spec = json!({"class": "tenants", "subnets": [subnet]});
+        let mut network: Network = object("Network", "blue", &spec, &Value::Null);
+        let class: Option<NetworkClass> =
+            class.map(|spec| object("NetworkClass", "tenants", &spec, &Value::Null));
+        let assign = || Segments::default().assign(&network, class.as_ref(), &BTreeMap::new());
+        let status = network_status(&network, assign, false, now());
+        network.status = Some(status);
+        network
     };
+    let good = json!({"cidr": "10.0.0.0/24"});
+    let broadcast = json!({"cidr": "10.0.0.0/24", "gateway": "10.0.0.255"});
+    let vlan = json!({"type": "vlan", "physicalNetwork": "physnet1", "ids": ["100-199"]});
+    let flat = json!({"type": "flat", "physicalNetwork": "physnet1"});
     BTreeMap::from([
-        ("ready", done(&network("True", "Allocated", false))),
-        (
-            "waiting",
-            under_way(&network("False", "ClassMissing", false)),
-        ),
-        ("stalled", failed(&network("False", "SubnetInvalid", true))),
+        ("ready", done(&network(&good, Some(vlan.clone())))),
+        ("waiting", under_way(&network(&good, None))),
+        ("not-allowed", under_way(&network(&good, Some(flat)))),
+        ("stalled", failed(&network(&broadcast, Some(vlan)))),
     ])
 }
 

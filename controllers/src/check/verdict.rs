@@ -3,11 +3,15 @@
 use super::facts::{DEPLOYMENT, Facts};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
-use kilonova_crds::condition::types;
+use kilonova_controllers_core::host_state::EVERY_INSTANCE_NEEDS;
+use kilonova_crds::condition::{find, types};
 use kilonova_crds::names::NODE_GROUP_LABEL;
-use kilonova_crds::{ConditionStatus, Hypervisor};
+use kilonova_crds::{Condition, ConditionStatus, Hypervisor};
 use kube::ResourceExt;
 use std::collections::BTreeSet;
+
+/// The variable by which the chart tells an agent what its instances do not reach.
+const BLOCKED_CIDRS: &str = "KILONOVA_BLOCKED_CIDRS";
 
 /// What follows from the facts.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,10 +85,17 @@ fn judge_group(group: &DaemonSet, facts: &Facts, verdict: &mut Verdict) {
         .iter()
         .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
         .collect();
+    let found = |node: &str| facts.hypervisors.iter().find(|h| h.name_any() == node);
     let lacks: Vec<_> = nodes
         .iter()
-        .filter_map(|node| Some(format!("node {node}: {}", lack(node, &facts.hypervisors)?)))
+        .filter_map(|node| Some(format!("node {node}: {}", lack(found(node))?)))
         .collect();
+    let hints = nodes.iter().flat_map(|node| {
+        let hints = hints(found(node));
+        hints.map(move |hint| format!("node {node}: {hint}"))
+    });
+    verdict.notes.extend(hints);
+    verdict.notes.extend(open(group, name));
     if !nodes.is_empty() && lacks.len() == nodes.len() {
         let none = format!("node group {name}: no Hypervisor is ready");
         verdict.problems.push(none);
@@ -99,25 +110,61 @@ fn label<K: kube::Resource>(object: &K) -> Option<&str> {
     labels.get(NODE_GROUP_LABEL).map(String::as_str)
 }
 
-/// What a node lacks to run instances.
-fn lack(node: &str, hypervisors: &[Hypervisor]) -> Option<String> {
-    let Some(found) = hypervisors.iter().find(|h| h.name_any() == node) else {
+/// What keeps a node from running instances.
+fn lack(hypervisor: Option<&Hypervisor>) -> Option<String> {
+    let Some(hypervisor) = hypervisor else {
         return Some("its agent has not reported".to_owned());
     };
-    let conditions = found.status.as_ref().map(|status| &status.conditions[..]);
-    let conditions = conditions.unwrap_or_default();
-    let bad = conditions
-        .iter()
-        .filter(|c| c.type_ != types::READY && c.type_ != types::IN_USE)
-        .find(|c| c.status == ConditionStatus::False);
-    if let Some(condition) = bad {
-        return Some(format!("{}: {}", condition.reason, condition.message));
+    let conditions = conditions(hypervisor);
+    let needed = EVERY_INSTANCE_NEEDS.iter();
+    let mut needed = needed.filter_map(|name| find(conditions, name));
+    if let Some(bad) = needed.find(|c| c.status == ConditionStatus::False) {
+        return Some(said(bad));
     }
-    match conditions.iter().find(|c| c.type_ == types::READY) {
+    match find(conditions, types::READY) {
         Some(ready) if ready.status == ConditionStatus::True => None,
         Some(ready) => Some(ready.message.clone()),
         None => Some("its agent has not renewed its Lease yet".to_owned()),
     }
+}
+
+/// What else a node says of itself that is not as it should be.
+fn hints(hypervisor: Option<&Hypervisor>) -> impl Iterator<Item = String> {
+    let [libvirt, guests] = EVERY_INSTANCE_NEEDS;
+    let decided = [types::READY, types::IN_USE, libvirt, guests];
+    let conditions = hypervisor.map(conditions).unwrap_or_default();
+    let bad = conditions.iter().filter(move |c| {
+        c.status == ConditionStatus::False && !decided.contains(&c.type_.as_str())
+    });
+    bad.map(said)
+}
+
+fn conditions(hypervisor: &Hypervisor) -> &[Condition] {
+    let status = hypervisor.status.as_ref();
+    status
+        .map(|status| &status.conditions[..])
+        .unwrap_or_default()
+}
+
+fn said(condition: &Condition) -> String {
+    format!("{}: {}", condition.reason, condition.message)
+}
+
+/// Whether instances of a node group reach whatever their nodes do.
+fn open(group: &DaemonSet, name: &str) -> Option<String> {
+    let pod = group.spec.as_ref()?.template.spec.as_ref()?;
+    let agent = pod.containers.first()?;
+    let variables = agent.env.iter().flatten();
+    let mut blocked = variables.filter(|v| v.name == BLOCKED_CIDRS && v.value.is_some());
+    let flags = agent.args.iter().chain(&agent.command).flatten();
+    let mut flags = flags.filter(|arg| arg.starts_with("--blocked-cidrs"));
+    let none = blocked.next().is_none() && flags.next().is_none();
+    none.then(|| {
+        format!(
+            "node group {name}: blockedCIDRs is empty: its instances reach what their nodes reach, such as pods, \
+             services, the API server and other nodes; name the ranges that they shall not"
+        )
+    })
 }
 
 /// Why pods are missing or not ready, as far as the API tells: at most one reason of each kind.
@@ -176,6 +223,8 @@ mod tests {
     fn group(wanted: i32, ready: i32) -> DaemonSet {
         of(json!({
             "metadata": {"name": "kilonova-agent-default", "generation": 1, "labels": {NODE_GROUP_LABEL: "default"}},
+            "spec": {"selector": {}, "template": {"spec": {"containers": [
+                {"name": "agent", "env": [{"name": BLOCKED_CIDRS, "value": "10.96.0.0/12"}]}]}}},
             "status": {"observedGeneration": 1, "desiredNumberScheduled": wanted, "numberReady": ready,
                 "currentNumberScheduled": wanted, "numberMisscheduled": 0},
         }))
@@ -230,6 +279,43 @@ mod tests {
         let said = judge(&facts).problems.join("\n");
         assert!(said.contains("no Hypervisor is ready") && said.contains("node a: Because"));
         assert!(said.contains("node b: its agent has not reported"));
+    }
+
+    #[test]
+    fn a_nic_at_fault_on_each_node_is_no_failure() {
+        let mut facts = healthy();
+        let faulty = |name| {
+            let nic = ("PhysicalNetworksReady", "False", "eth1 has an address");
+            hypervisor(name, &[("Ready", "True", ""), nic])
+        };
+        facts.hypervisors = vec![faulty("a"), faulty("b")];
+        let verdict = judge(&facts);
+        assert!(verdict.problems.is_empty(), "{:?}", verdict.problems);
+        let said = ["a", "b"].map(|node| format!("node {node}: Because: eth1 has an address"));
+        assert_eq!(verdict.notes, said);
+    }
+
+    #[test]
+    fn instances_that_reach_everything_are_worth_a_word() {
+        let mut facts = healthy();
+        let pod = |group: &mut DaemonSet| {
+            let spec = group.spec.as_mut().unwrap();
+            spec.template.spec.as_mut().unwrap().containers.remove(0)
+        };
+        let mut agent = pod(&mut facts.groups[0]);
+        agent.env = None;
+        let with = |agent| {
+            let mut facts = healthy();
+            pod(&mut facts.groups[0]);
+            let spec = facts.groups[0].spec.as_mut().unwrap();
+            spec.template.spec.as_mut().unwrap().containers = vec![agent];
+            judge(&facts)
+        };
+        let verdict = with(agent.clone());
+        assert!(verdict.problems.is_empty() && verdict.notes.len() == 1);
+        assert!(verdict.notes[0].starts_with("node group default: blockedCIDRs is empty"));
+        agent.args = Some(vec!["--blocked-cidrs=10.0.0.0/8".to_owned()]);
+        assert_eq!(with(agent), Verdict::default());
     }
 
     #[test]

@@ -79,6 +79,35 @@ async fn a_tenant_with_stars_writes_no_status_and_removes_no_finalizer() {
 }
 
 #[tokio::test]
+async fn a_guest_is_given_no_secret_that_its_maker_may_not_read() {
+    let maker = world().maker().await;
+    let with = |name: &str, secret: &str| {
+        let mut object = named(good("Instance"), name);
+        let from = json!({"secretKeyRef": {"name": secret, "key": "script"}});
+        let spec = object["spec"].as_object_mut().unwrap();
+        spec.remove("userData");
+        spec.insert("userDataFrom".to_owned(), from);
+        object
+    };
+    let says = "given what is in Secret \"vault\" (userDataFrom): whoever makes this Instance must \
+                be allowed to get that Secret of namespace shop";
+    let made = maker.post(INSTANCES, &with("thief", "vault")).await;
+    made.refused(403, says);
+    maker
+        .post(INSTANCES, &with("booted", "first-boot"))
+        .await
+        .unwrap();
+    let without = named(good("Instance"), "plain");
+    maker.post(INSTANCES, &without).await.unwrap();
+    // What was let in stays in the hands of whoever may change it.
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    maker
+        .patch(&format!("{INSTANCES}/booted"), &label)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn an_operator_repairs_by_hand_only_with_the_permission_to() {
     let world = world();
     let (operator, repairer) = (world.operator().await, world.repairer().await);

@@ -27,6 +27,7 @@ pub struct World {
     node: String,
     controllers: String,
     tenant: String,
+    maker: String,
     operator: String,
     repairer: String,
 }
@@ -75,6 +76,7 @@ impl World {
             agent_without_node: token(&admin, AGENTS, "kilonova-agent", Value::Null).await,
             node: token(&as_agent, NAMESPACE_1, "kilonova-node", Value::Null).await,
             tenant: token(&admin, "shop", "tenant", Value::Null).await,
+            maker: token(&admin, "shop", "maker", Value::Null).await,
             operator: token(&admin, SYSTEM, "operator", Value::Null).await,
             repairer: token(&admin, SYSTEM, "repairer", Value::Null).await,
             agent,
@@ -112,6 +114,10 @@ impl World {
     /// Somebody with a Role of nothing but stars in the namespace `shop`.
     pub async fn tenant(&self) -> Asker {
         self.with(&self.tenant).await
+    }
+    /// Somebody with nothing in the namespace `shop` but `kilonova-edit`, and sight of the Secret `first-boot`.
+    pub async fn maker(&self) -> Asker {
+        self.with(&self.maker).await
     }
     /// Somebody with every right on our objects and on namespaces, but not the override.
     pub async fn operator(&self) -> Asker {
@@ -206,6 +212,7 @@ async fn make_people(admin: &Asker) {
     admin.post("/api/v1/namespaces", &namespace).await.unwrap();
     for (namespace, name) in [
         ("shop", "tenant"),
+        ("shop", "maker"),
         ("shop", "kilonova-node"),
         (SYSTEM, "operator"),
         (SYSTEM, "repairer"),
@@ -224,10 +231,12 @@ async fn make_people(admin: &Asker) {
     let object = |kind: &str, name: &str| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": name}});
     let mut role = object("Role", "stars");
     role["rules"] = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
-    admin
-        .post(&format!("{rbac}/namespaces/shop/roles"), &role)
-        .await
-        .unwrap();
+    let mut boot = object("Role", "first-boot");
+    boot["rules"] = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["first-boot"], "verbs": ["get"]}]);
+    for role in [role, boot] {
+        let path = format!("{rbac}/namespaces/shop/roles");
+        admin.post(&path, &role).await.unwrap();
+    }
     let bind = |kind: &str, name: &str, role: (&str, &str), accounts: &[(&str, &str)]| {
         let mut binding = object(kind, name);
         binding["roleRef"] =
@@ -236,16 +245,15 @@ async fn make_people(admin: &Asker) {
         binding["subjects"] = accounts.iter().map(subject).collect();
         binding
     };
-    let stars = bind(
-        "RoleBinding",
-        "stars",
-        ("Role", "stars"),
-        &[("shop", "tenant")],
-    );
-    admin
-        .post(&format!("{rbac}/namespaces/shop/rolebindings"), &stars)
-        .await
-        .unwrap();
+    for (name, role, account) in [
+        ("stars", ("Role", "stars"), "tenant"),
+        ("maker", ("ClusterRole", "kilonova-edit"), "maker"),
+        ("first-boot", ("Role", "first-boot"), "maker"),
+    ] {
+        let binding = bind("RoleBinding", name, role, &[("shop", account)]);
+        let path = format!("{rbac}/namespaces/shop/rolebindings");
+        admin.post(&path, &binding).await.unwrap();
+    }
     let mut role = object("ClusterRole", "test-operator");
     role["rules"] = json!([
         {"apiGroups": ["kilonova.dev", "node.kilonova.dev"], "verbs": ["*"], "resources":

@@ -17,6 +17,10 @@ const EVERYTHING: &[&str] = &[
     "controllers.abandonedRetentionSeconds=never",
     "agents.defaults.blockedCIDRs={10.0.0.0/8}",
     "agents.defaults.allowedCIDRs={10.1.0.0/16}",
+    "agents.defaults.physicalNetworks.physnet1=eth1",
+    "agents.defaults.share.vcpus=8",
+    "agents.defaults.share.memory=32Gi",
+    "agents.defaults.share.disk=200Gi",
     "access.catalogGroups={system:authenticated}",
 ];
 
@@ -83,6 +87,34 @@ async fn wrong_values_are_refused_with_their_place() {
             "at '/agents/defaults/physicalNetworks/physnet1': 'a=b' does not match pattern",
         ),
         (
+            "agents.defaults.physicalNetworks.physnet1=a:b",
+            "at '/agents/defaults/physicalNetworks/physnet1': 'a:b' does not match pattern",
+        ),
+        (
+            "agents.defaults.physicalNetworks.physnet1=lo",
+            "at '/agents/defaults/physicalNetworks/physnet1': 'not' failed",
+        ),
+        (
+            concat!(
+                "agents.defaults.physicalNetworks.",
+                "a-name-of-more-than-sixty-three-characters-is-none-of-a-physical-",
+                "network=eth1"
+            ),
+            "maxLength: got 72, want 63",
+        ),
+        (
+            "agents.groups.default.blockedCIDRs={300.0.0.0/8}",
+            "at '/agents/groups/default/blockedCIDRs/0': '300.0.0.0/8' does not match pattern",
+        ),
+        (
+            "agents.defaults.transitCIDR=10.0.0.0/99",
+            "at '/agents/defaults/transitCIDR': '10.0.0.0/99' does not match pattern",
+        ),
+        (
+            "agents.defaults.share.vcpus=4097",
+            "at '/agents/defaults/share/vcpus': maximum: got 4,097, want 4,096",
+        ),
+        (
             "agents.defaults.share.memory=much",
             "at '/agents/defaults/share/memory': 'much' does not match pattern",
         ),
@@ -110,6 +142,10 @@ async fn wrong_values_are_refused_with_their_place() {
         (
             "agents.groups.default.stateDir=/run/kilonova",
             "stateDir of the node group default is below /run",
+        ),
+        (
+            "agents.defaults.physicalNetworks.a=eth1,agents.defaults.physicalNetworks.b=eth1",
+            "NIC eth1 of the node group default is in two physical networks, a and b",
         ),
     ] {
         let output = template(&["--set", value]).await;

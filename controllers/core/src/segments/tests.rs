@@ -159,63 +159,137 @@ fn of_two_with_one_id_the_unused_one_moves() {
 
 #[derive(Clone, Debug)]
 enum Op {
+    /// A look at a Network whose status is not seen yet.
     Assign(u8),
+    /// A look at a Network with the status that it has.
+    Look(u8),
+    /// A status that somebody wrote who did not know of the others: a leader that is no more.
+    Write(u8, u32),
     Forget(u8),
     Hold(u8),
     Release(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    (0..4_u8, 0..6_u8).prop_map(|(kind, network)| match kind {
+    (0..6_u8, 0..6_u8, 7..10_u32).prop_map(|(kind, network, id)| match kind {
         0 => Op::Assign(network),
-        1 => Op::Forget(network),
-        2 => Op::Hold(network),
+        1 => Op::Look(network),
+        2 => Op::Write(network, id),
+        3 => Op::Forget(network),
+        4 => Op::Hold(network),
         _ => Op::Release(network),
     })
 }
 
+/// Who names what, by a second count.
+#[derive(Default)]
+struct Names {
+    /// The id of each Network.
+    has: BTreeMap<u8, u32>,
+    /// The ports of each Network, by the id that they name.
+    ports: Vec<(u8, u32)>,
+}
+
+impl Names {
+    fn uses(&self, network: u8, id: u32) -> bool {
+        self.ports.contains(&(network, id))
+    }
+
+    /// The other Networks that name that id, themselves or by their ports.
+    fn others(&self, network: u8, id: u32) -> Vec<u8> {
+        let has = self.has.iter().map(|(other, of)| (*other, *of));
+        let names = has.chain(self.ports.iter().copied());
+        let others = names.filter(|(other, of)| *other != network && *of == id);
+        others.map(|(other, _)| other).collect()
+    }
+
+    /// Whether a Network may stay where it is: it has ports there, or nobody else has any and it is
+    /// the first.
+    fn stays(&self, network: u8, id: u32) -> bool {
+        let weaker = |other: &u8| *other > network && !self.uses(*other, id);
+        self.uses(network, id) || self.others(network, id).iter().all(weaker)
+    }
+
+    fn taken(&self) -> usize {
+        let ids = self.has.values().chain(self.ports.iter().map(|(_, id)| id));
+        ids.collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    /// Looks at a Network, and holds what it gets against the laws.
+    fn look(&mut self, segments: &mut Segments, n: u8, seen: bool) -> Result<(), TestCaseError> {
+        let had = self.has.get(&n).copied();
+        let network = match had.filter(|_| seen) {
+            Some(id) => with_status(&n.to_string(), id),
+            None => network(&n.to_string()),
+        };
+        let class = vlan(&["7-9"]);
+        let assigned = segments.assign(&network, Some(&class), &labels(&[]));
+        let may_stay = had.is_some_and(|id| self.stays(n, id));
+        let Ok(segment) = assigned else {
+            if seen {
+                self.has.remove(&n);
+            }
+            prop_assert_eq!(self.taken(), 3, "refused with one free");
+            prop_assert!(!seen || !may_stay, "{} lost {:?}", n, had);
+            return Ok(());
+        };
+        let id = segment.id.unwrap();
+        if had == Some(id) {
+            prop_assert!(may_stay, "{} stays at {}, which is another's", n, id);
+        } else {
+            prop_assert!(
+                self.others(n, id).is_empty(),
+                "{} gets {}, which is another's",
+                n,
+                id
+            );
+            prop_assert!(!seen || !may_stay, "{} moves from {:?}", n, had);
+        }
+        self.has.insert(n, id);
+        Ok(())
+    }
+}
+
 proptest! {
-    /// Whatever comes and goes, in whatever order: never two Networks with one id, and none while
-    /// anything of another names it.
+    /// Whatever comes and goes, in whatever order: none gets an id that anything of another names.
+    /// Where two were given one all the same, it is one's again once each was looked at, unless both
+    /// have ports there.
     #[test]
     fn no_two_share_an_id(ops in proptest::collection::vec(op(), 1..80)) {
-        let class = vlan(&["7-9"]);
         let mut segments = Segments::default();
-        // What there is, by a second count: the id of each Network, and who names which id.
-        let mut has: BTreeMap<u8, u32> = BTreeMap::new();
-        let mut named: Vec<(u8, u32)> = Vec::new();
+        let mut names = Names::default();
         for op in ops {
             match op {
-                Op::Assign(n) => {
-                    if let Ok(id) = id(&mut segments, &n.to_string(), &class) {
-                        has.insert(n, id.unwrap());
-                    } else {
-                        let taken: std::collections::BTreeSet<u32> =
-                            has.values().copied().chain(named.iter().map(|(_, id)| *id)).collect();
-                        prop_assert_eq!(taken.len(), 3, "refused with one free");
-                    }
+                Op::Assign(n) => names.look(&mut segments, n, false)?,
+                Op::Look(n) => names.look(&mut segments, n, true)?,
+                Op::Write(n, id) => {
+                    segments.set_network(&n.to_string().into(), Some(key(id)));
+                    names.has.insert(n, id);
                 }
                 Op::Forget(n) => {
                     segments.forget_network(&n.to_string());
-                    has.remove(&n);
+                    names.has.remove(&n);
                 }
                 Op::Hold(n) => {
-                    if let Some(id) = has.get(&n) {
-                        segments.hold(&key(*id), &n.to_string().into());
-                        named.push((n, *id));
+                    if let Some(id) = names.has.get(&n).copied() {
+                        segments.hold(&key(id), &n.to_string().into());
+                        names.ports.push((n, id));
                     }
                 }
                 Op::Release(n) => {
-                    if let Some(at) = named.iter().position(|(of, _)| *of == n) {
-                        let (_, id) = named.remove(at);
+                    if let Some(at) = names.ports.iter().position(|(of, _)| *of == n) {
+                        let (_, id) = names.ports.remove(at);
                         segments.release(&key(id), &n.to_string());
                     }
                 }
             }
-            for (n, id) in &has {
-                prop_assert!(has.iter().all(|(o, other)| o == n || other != id));
-                prop_assert!(named.iter().all(|(o, other)| o == n || other != id));
-            }
+        }
+        for n in 0..6 {
+            names.look(&mut segments, n, true)?;
+        }
+        for (n, id) in &names.has {
+            let others = names.others(*n, *id);
+            prop_assert!(others.iter().all(|other| names.uses(*n, *id) && names.uses(*other, *id)));
         }
     }
 }

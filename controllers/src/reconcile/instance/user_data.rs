@@ -23,6 +23,9 @@ use tokio::time::Instant;
 /// When a Secret is looked for again that was there when the Instance was bound.
 const BOUND_PAUSE: Duration = Duration::from_secs(10);
 
+/// What the API server answers where a right is missing, as an HTTP status code.
+const FORBIDDEN: u16 = 403;
+
 impl Look<'_> {
     /// What stands against binding the Instance, of its user data.
     pub(super) async fn user_data_wait(
@@ -134,9 +137,16 @@ impl Look<'_> {
         }
         let namespace = instance.namespace().unwrap_or_default();
         let secrets: Api<Secret> = Api::namespaced(self.context.client.clone(), &namespace);
-        let read = secrets.get_opt(&from.name).await;
-        let secret = read.map_err(ReconcileError::reading("the Secret with the user data"))?;
-        Ok(of_secret(from, secret))
+        match secrets.get_opt(&from.name).await {
+            Ok(secret) => Ok(of_secret(from, secret)),
+            // Whether the controllers may read Secrets is the operator's to say.
+            Err(kube::Error::Api(status)) if status.code == FORBIDDEN => {
+                Ok(Err(Wait::SecretForbidden(from.name.clone())))
+            }
+            Err(error) => Err(ReconcileError::reading("the Secret with the user data")(
+                error,
+            )),
+        }
     }
 }
 
