@@ -10,7 +10,7 @@ use kilonova_controllers_core::lifecycle::Pause;
 use kilonova_controllers_core::placement::{Filter, NoValidHost};
 use kilonova_controllers_core::status::{StatusInput, Verdict, instance_status};
 use kilonova_controllers_core::wait::Wait;
-use kilonova_crds::condition::types;
+use kilonova_crds::condition::{TROUBLE, types};
 use kilonova_crds::node::{Domain, DomainStatus};
 use kilonova_crds::v1alpha1::{
     Flavor, Hypervisor, HypervisorStatus, Image, ImageFormat, Instance, Network,
@@ -18,7 +18,7 @@ use kilonova_crds::v1alpha1::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What kstatus and what the health check of Argo CD must say of an object.
@@ -158,7 +158,7 @@ fn instances_that_wait() -> Fixtures {
         ("new", under_way(&new)),
         ("unsent", fixture("Current", "Progressing", &unsent)),
         ("full", under_way(&waiting(&full))),
-        ("user-data-missing", under_way(&waiting(&no_secret))),
+        ("user-data-missing", troubled(&waiting(&no_secret))),
         ("stalled", failed(&waiting(&outside))),
     ])
 }
@@ -284,4 +284,16 @@ fn the_fixtures_of_health_checks_are_what_the_controllers_write() {
         let advice = "UPDATE_FIXTURES=1 cargo test -p kilonova-controllers-core --test gitops";
         assert!(there == text, "{} differs; {advice}", path.display());
     }
+}
+
+#[test]
+fn the_health_check_knows_every_reason_that_is_trouble() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gitops/argocd/health.lua");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = text.split_once("local trouble = {").unwrap();
+    let (table, _) = rest.split_once('}').unwrap();
+    let reasons = table
+        .lines()
+        .filter_map(|l| l.trim().strip_suffix(" = true,"));
+    assert_eq!(reasons.collect::<BTreeSet<_>>(), BTreeSet::from(TROUBLE));
 }
