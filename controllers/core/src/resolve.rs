@@ -5,7 +5,7 @@ use crate::binding::{ImageView, Inputs};
 use crate::key::uid;
 use crate::key_pairs::fingerprint;
 use crate::macs::Mac;
-use crate::placement::{Request, Uplink};
+use crate::placement::{Request, UplinkNeed};
 use crate::resources::{Resources, bytes};
 use crate::wait::Wait;
 use ipnet::IpNet;
@@ -133,7 +133,7 @@ pub fn resolve<'a>(inputs: &Inputs<'a>) -> Result<Resolved<'a>, Wait> {
     };
     let requirements = view.spec.requirements.as_ref();
     let mut request = Request::new(inputs.instance, Resources::from(&claim), requirements);
-    request.constraints.uplinks = Uplink::of(interfaces.iter().map(|i| &i.network.segment));
+    request.constraints.uplinks = UplinkNeed::of(interfaces.iter().map(|i| &i.network.segment));
     request.refused = inputs.refused.iter().map(ToString::to_string).collect();
     Ok(Resolved {
         request,

@@ -7,7 +7,7 @@ use crate::binding::{Binding, Inputs};
 use crate::key::{ObjectKey, uid};
 use crate::ledger::Source;
 use crate::macs::{Mac, gateway_mac};
-use crate::placement::{Request, Uplink};
+use crate::placement::{Request, UplinkNeed};
 use crate::resolve::{Resolved, WantedInterface, resolve};
 use crate::resources::Resources;
 use crate::segments::SegmentKey;
@@ -212,7 +212,7 @@ impl Cluster {
         }
         let mut request = Request::new(instance, named.resources, None);
         let interfaces = instance.status.iter().flat_map(|s| &s.interfaces);
-        request.constraints.uplinks = Uplink::of(interfaces.map(|i| &i.segment));
+        request.constraints.uplinks = UplinkNeed::of(interfaces.map(|i| &i.segment));
         let own: Resources = self.world.ledger.claim(&node, owner).unwrap_or_default();
         let filter = self.world.hosts.check(&request, &node, own)?;
         Some(BindingFault::Node { node, filter })

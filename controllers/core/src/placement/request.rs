@@ -25,19 +25,19 @@ pub struct Constraints {
     /// The image's virtualization type.
     pub virtualization_type: Option<VirtualizationType>,
     /// Physical networks that the host must have a NIC in; each once, by name.
-    pub uplinks: Vec<Uplink>,
+    pub uplinks: Vec<UplinkNeed>,
 }
 
 /// A physical network that a host must have a NIC in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uplink {
+pub struct UplinkNeed {
     /// Its name.
     pub physical_network: String,
     /// Largest packet that the NIC must carry, in bytes.
     pub mtu: u32,
 }
 
-impl Uplink {
+impl UplinkNeed {
     /// What these segments need.
     #[must_use]
     pub fn of<'a>(segments: impl Iterator<Item = &'a BoundSegment>) -> Vec<Self> {
