@@ -1,5 +1,6 @@
 //! Conditions: what holds of an object, and why.
 
+use crate::node::reason;
 use crate::schema;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
@@ -71,6 +72,29 @@ pub mod types {
     /// It has what networks of the type `flat` need, apart from a NIC.
     pub const FLAT_NETWORKS_READY: &str = "FlatNetworksReady";
 }
+
+/// The reasons of a `Ready` that is not True by which something is wrong, though it may go on by
+/// itself; others are states on the way, or wanted. Events warn of them, and health checks call them
+/// degraded.
+pub const TROUBLE: [&str; 16] = [
+    reason::CRASH_LOOP_BACK_OFF,
+    reason::DISK_FAILED,
+    reason::DISK_MISSING,
+    reason::IMAGE_CHECKSUM_MISMATCH,
+    reason::IMAGE_FAILED,
+    reason::INSUFFICIENT_DISK,
+    reason::INSUFFICIENT_MEMORY,
+    reason::IO_ERROR,
+    reason::LIBVIRT_ERROR,
+    reason::REFUSED,
+    reason::RESTORE_FAILED,
+    reason::SEGMENT_FAILED,
+    reason::USER_DATA_MISSING,
+    // What the controllers say themselves.
+    "LeaseStale",
+    "NodeUnreachable",
+    "SegmentShared",
+];
 
 /// The condition of that type, if the object has it.
 #[must_use]

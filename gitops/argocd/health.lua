@@ -6,13 +6,20 @@
 local trouble = {
   CrashLoopBackOff = true,
   DiskFailed = true,
+  DiskMissing = true,
   IOError = true,
   ImageChecksumMismatch = true,
   ImageFailed = true,
+  InsufficientDisk = true,
+  InsufficientMemory = true,
   LeaseStale = true,
   LibvirtError = true,
   NodeUnreachable = true,
+  Refused = true,
   RestoreFailed = true,
+  SegmentFailed = true,
+  SegmentShared = true,
+  UserDataMissing = true,
 }
 
 local function health(status, message)

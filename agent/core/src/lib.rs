@@ -14,8 +14,9 @@ pub mod owner;
 pub mod plan;
 pub mod ports;
 pub mod power;
-pub mod reason;
 pub mod record;
 pub mod report;
 pub mod steps;
 pub mod xml;
+
+pub use kilonova_crds::node::reason;

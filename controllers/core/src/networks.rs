@@ -3,11 +3,17 @@
 use crate::addresses::{SubnetError, read_subnet};
 use crate::conditions::Verdict;
 use crate::key::has_finalizer;
-use crate::segments::NoSegment;
+use crate::segments::{Assigned, NoSegment};
 use ipnet::IpNet;
 use k8s_openapi::jiff::Timestamp;
 use kilonova_crds::names::NETWORK_FINALIZER;
-use kilonova_crds::v1alpha1::{Network, NetworkSpec, NetworkStatus, SegmentStatus};
+use kilonova_crds::v1alpha1::{Network, NetworkSpec, NetworkStatus};
+
+/// The reason of a Network that has its segment together with another: their frames meet.
+pub const SEGMENT_SHARED: &str = "SegmentShared";
+
+/// What is said of it.
+const SHARED: &str = "another Network has ports in this segment too, and neither can be moved while instances are attached to both: they see each other's frames; once nothing is attached to one of the two, it gets another segment";
 
 /// The status. A segment that was chosen stays, whatever becomes of the class. `in_use`:
 /// `Cluster::network_in_use` or a Segment object of it. `assign`: `Cluster::assign_segment`, asked
@@ -15,7 +21,7 @@ use kilonova_crds::v1alpha1::{Network, NetworkSpec, NetworkStatus, SegmentStatus
 #[must_use]
 pub fn network_status(
     network: &Network,
-    assign: impl FnOnce() -> Result<SegmentStatus, NoSegment>,
+    assign: impl FnOnce() -> Result<Assigned, NoSegment>,
     in_use: bool,
     now: Timestamp,
 ) -> NetworkStatus {
@@ -33,8 +39,12 @@ pub fn network_status(
     } else {
         match assign() {
             Ok(assigned) => {
-                segment = Some(assigned);
-                Verdict::ready("SegmentChosen")
+                segment = Some(assigned.segment);
+                if assigned.shared {
+                    Verdict::not_ready(SEGMENT_SHARED, SHARED)
+                } else {
+                    Verdict::ready("SegmentChosen")
+                }
             }
             Err(none) => {
                 segment = None;
@@ -128,7 +138,7 @@ mod tests {
     }
 
     fn status(network: &Network, class: Option<&NetworkClass>, seconds: i64) -> NetworkStatus {
-        let assign = || Segments::default().assign(network, class, &BTreeMap::new());
+        let assign = || Segments::default().assign(network, class, &BTreeMap::new(), true);
         let now = Timestamp::from_second(seconds).unwrap();
         network_status(network, assign, false, now)
     }

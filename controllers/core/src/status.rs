@@ -13,6 +13,7 @@ use crate::lifecycle::Pause;
 use crate::wait::Wait;
 use k8s_openapi::jiff::Timestamp;
 use kilonova_crds::condition::{carry_transition_times, find, types};
+use kilonova_crds::node::reason::USER_DATA_MISSING;
 use kilonova_crds::node::{Domain, DomainStatus, Outcome};
 use kilonova_crds::v1alpha1::{Instance, InstanceStatus, Power, PowerState};
 use kilonova_crds::{Condition, ConditionStatus};
@@ -74,10 +75,6 @@ pub fn instance_status(input: &StatusInput<'_>) -> InstanceStatus {
 pub fn differs(old: Option<&InstanceStatus>, new: &InstanceStatus) -> bool {
     old != Some(new)
 }
-
-/// The reason by which a node says that it has no user data for a config drive, and finds none in
-/// its namespace.
-const USER_DATA_MISSING: &str = "UserDataMissing";
 
 /// Whether an Instance's status says that its node has taken the user data of `userDataFrom`.
 #[must_use]

@@ -74,7 +74,7 @@ pub fn network(name: &str, cidr: &str) -> Network {
         "apiVersion": "kilonova.dev/v1alpha1", "kind": "NetworkClass",
         "metadata": {"name": "tenants"}, "spec": {"type": "local"},
     }));
-    let assign = || Segments::default().assign(&network, Some(&class), &BTreeMap::new());
+    let assign = || Segments::default().assign(&network, Some(&class), &BTreeMap::new(), true);
     let status = network_status(&network, assign, false, Timestamp::UNIX_EPOCH);
     network.status = Some(status);
     network

@@ -4,6 +4,7 @@ use crate::key::ObjectKey;
 use crate::placement::{Filter, NoValidHost};
 use crate::user_data::MAX_BYTES;
 use kilonova_crds::Quantity;
+use kilonova_crds::node::reason::USER_DATA_MISSING;
 use kilonova_crds::v1alpha1::{ImageKind, ImageRef, SecretKeyRef};
 use std::net::IpAddr;
 
@@ -184,6 +185,9 @@ pub enum WaitKey {
     Addresses(String),
     /// A segment of a physical network came free: for Networks that have none.
     Segments,
+    /// Another holds the segment of the Network with that uid too, or does no longer: for that
+    /// Network.
+    SegmentOf(String),
     /// A hypervisor has more room than before.
     Capacity,
     /// A hypervisor came, or changed in what filters look at.
@@ -206,7 +210,7 @@ impl Wait {
             Self::NetworkNotReady { .. } => "NetworkNotReady",
             Self::KeyPairMissing(_) => "KeyPairMissing",
             Self::KeyPairInvalid { .. } => "KeyPairInvalid",
-            Self::SecretMissing(_) | Self::SecretKeyMissing(_) => "UserDataMissing",
+            Self::SecretMissing(_) | Self::SecretKeyMissing(_) => USER_DATA_MISSING,
             Self::SecretForbidden(_) => "UserDataForbidden",
             Self::UserDataTooLarge { .. } => "UserDataTooLarge",
             Self::AddressTaken { .. } => "AddressTaken",

@@ -12,6 +12,7 @@ use kilonova_controllers_core::placement::{Filter, NoValidHost};
 use kilonova_controllers_core::segments::Segments;
 use kilonova_controllers_core::status::{StatusInput, Verdict, instance_status};
 use kilonova_controllers_core::wait::Wait;
+use kilonova_crds::condition::TROUBLE;
 use kilonova_crds::node::{Domain, DomainStatus};
 use kilonova_crds::v1alpha1::{
     Flavor, Hypervisor, HypervisorStatus, Image, ImageFormat, Instance, Network, NetworkClass,
@@ -19,7 +20,7 @@ use kilonova_crds::v1alpha1::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What kstatus and what the health check of Argo CD must say of an object.
@@ -159,7 +160,7 @@ fn instances_that_wait() -> Fixtures {
         ("new", under_way(&new)),
         ("unsent", fixture("Current", "Progressing", &unsent)),
         ("full", under_way(&waiting(&full))),
-        ("user-data-missing", under_way(&waiting(&no_secret))),
+        ("user-data-missing", troubled(&waiting(&no_secret))),
         ("stalled", failed(&waiting(&outside))),
     ])
 }
@@ -205,7 +206,8 @@ fn networks() -> Fixtures {
         let mut network: Network = object("Network", "blue", &spec, &Value::Null);
         let class: Option<NetworkClass> =
             class.map(|spec| object("NetworkClass", "tenants", &spec, &Value::Null));
-        let assign = || Segments::default().assign(&network, class.as_ref(), &BTreeMap::new());
+        let assign =
+            || Segments::default().assign(&network, class.as_ref(), &BTreeMap::new(), true);
         let status = network_status(&network, assign, false, now());
         network.status = Some(status);
         network
@@ -284,4 +286,16 @@ fn the_fixtures_of_health_checks_are_what_the_controllers_write() {
         let advice = "UPDATE_FIXTURES=1 cargo test -p kilonova-controllers-core --test gitops";
         assert!(there == text, "{} differs; {advice}", path.display());
     }
+}
+
+#[test]
+fn the_health_check_knows_every_reason_that_is_trouble() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gitops/argocd/health.lua");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = text.split_once("local trouble = {").unwrap();
+    let (table, _) = rest.split_once('}').unwrap();
+    let reasons = table
+        .lines()
+        .filter_map(|l| l.trim().strip_suffix(" = true,"));
+    assert_eq!(reasons.collect::<BTreeSet<_>>(), BTreeSet::from(TROUBLE));
 }

@@ -2,7 +2,7 @@
 //! status never say different things, and nothing is told twice.
 
 use kilonova_controllers_core::lifecycle::WriteReason;
-use kilonova_crds::condition::{find, types};
+use kilonova_crds::condition::{TROUBLE, find, types};
 use kilonova_crds::v1alpha1::InstanceStatus;
 use kilonova_crds::{Condition, ConditionStatus};
 
@@ -18,24 +18,6 @@ pub struct Told {
     /// What was being done.
     pub action: &'static str,
 }
-
-/// Reasons of `Ready` that are trouble; others are states on the way, or wanted.
-const TROUBLE: [&str; 14] = [
-    "ImageFailed",
-    "ImageChecksumMismatch",
-    "SegmentFailed",
-    "CrashLoopBackOff",
-    "IOError",
-    "DiskMissing",
-    "DiskFailed",
-    "RestoreFailed",
-    "InsufficientMemory",
-    "InsufficientDisk",
-    "Refused",
-    "LibvirtError",
-    "NodeUnreachable",
-    "UserDataMissing",
-];
 
 /// What to tell when this status is written over that one.
 pub fn told(old: Option<&InstanceStatus>, new: &InstanceStatus) -> Vec<Told> {

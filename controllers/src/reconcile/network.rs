@@ -7,10 +7,12 @@ use crate::effect::Effect;
 use crate::world::{Now, Work};
 use crate::write::WriteError;
 use kilonova_controllers_core::key::ObjectKey;
-use kilonova_controllers_core::networks::{FinalizerAction, finalizer};
+use kilonova_controllers_core::networks::{FinalizerAction, SEGMENT_SHARED, finalizer};
 use kilonova_crds::Network;
+use kilonova_crds::condition::{find, types};
 use kilonova_crds::names::NETWORK_FINALIZER;
 use kube::ResourceExt;
+use tracing::warn;
 
 /// Looks at that Network.
 pub async fn look(
@@ -63,6 +65,7 @@ pub async fn look(
     };
     match result {
         Ok(written) => {
+            warn_if_shared(&written);
             if written.metadata.deletion_timestamp.is_none() {
                 context.written(written, work);
                 // A finalizer first, then the status.
@@ -76,5 +79,19 @@ pub async fn look(
             read.await.map_err(ReconcileError::reading("the Network"))?;
             Err(ReconcileError::writing(what)(error))
         }
+    }
+}
+
+/// Says where the operator looks that two Networks are in one segment.
+fn warn_if_shared(network: &Network) {
+    let Some(status) = &network.status else {
+        return;
+    };
+    let ready = find(&status.conditions, types::READY);
+    if let (Some(segment), Some(ready)) = (&status.segment, ready)
+        && ready.reason == SEGMENT_SHARED
+    {
+        let key = ObjectKey::of(&network.metadata);
+        warn!(network = %key, ?segment, "its segment is another Network's too, and both have ports in it");
     }
 }

@@ -259,7 +259,9 @@ impl World {
         let class = self.classes.get("", &network.spec.class).map(AsRef::as_ref);
         let namespace = self.namespaces.get("", &key.namespace);
         let labels = namespace.map(|n| n.labels().clone()).unwrap_or_default();
-        let assign = || self.cluster.assign_segment(&network, class, &labels);
+        let known = self.orphans_known;
+        let cluster = &mut self.cluster;
+        let assign = || cluster.assign_segment(&network, class, &labels, known);
         let status = network_status(&network, assign, in_use, now.wall);
         Some((network, status, in_use))
     }

@@ -1,7 +1,7 @@
 //! From a list of everything to ledgers that can be decided by.
 
 use super::nodes::node_of_meta;
-use super::{Work, World};
+use super::{Work, World, without_segment};
 use kilonova_controllers_core::key::ObjectKey;
 use kilonova_crds::names::AGENT_LEASE;
 use kube::ResourceExt;
@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 impl World {
     /// Once every live node has renewed its Lease under our eyes it has reported its orphans, and
-    /// nobody has to wait for that any more.
+    /// nobody has to wait for that any more: neither Instances that may have a domain, nor Networks
+    /// whose segment an orphan may be in.
     pub fn settle(&mut self, now: Instant, work: &mut Vec<Work>) {
-        if self.unsettled.is_empty() {
+        if !self.live || self.orphans_known {
             return;
         }
         let unreported = self.hypervisors.iter().any(|hypervisor| {
@@ -20,7 +21,9 @@ impl World {
             self.health.fresh(&node, now) && !self.health.renewed(&node)
         });
         if !unreported {
+            self.orphans_known = true;
             work.extend(self.unsettled.drain().map(Work::Instance));
+            work.extend(self.networks.iter().filter_map(without_segment));
         }
     }
 

@@ -28,7 +28,7 @@ use images::Probe;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kilonova_controllers_core::cluster::{Cluster, Settings};
-use kilonova_controllers_core::key::ObjectKey;
+use kilonova_controllers_core::key::{ObjectKey, uid};
 use kilonova_controllers_core::wait::WaitKey;
 use kilonova_controllers_core::waiting::Waiting;
 use kilonova_crds::{
@@ -88,6 +88,8 @@ pub struct World {
     /// Instances that were there without a binding when we took over, and that may have a domain
     /// somewhere, until every live node has reported its orphans.
     unsettled: HashSet<String>,
+    /// Whether every live node has reported its orphans since the ledgers are built.
+    orphans_known: bool,
     /// Instances whose binding may have been written, by uid.
     doubts: HashMap<String, ObjectKey>,
     /// When an Instance without a binding was first seen.
@@ -138,6 +140,7 @@ impl World {
             ensured: HashSet::new(),
             in_use_since: HashMap::new(),
             unsettled: HashSet::new(),
+            orphans_known: false,
             doubts: HashMap::new(),
             first_seen: HashMap::new(),
             strange: HashMap::new(),
@@ -248,6 +251,16 @@ impl World {
         work.extend(woken.iter().filter_map(|key| self.instance_work(key)));
         if keys.contains(&WaitKey::Segments) {
             work.extend(self.networks.iter().filter_map(without_segment));
+        }
+        let contending = keys.iter().filter_map(|key| match key {
+            WaitKey::SegmentOf(uid) => Some(uid.as_str()),
+            _ => None,
+        });
+        let contending: HashSet<&str> = contending.collect();
+        if !contending.is_empty() {
+            let is_one = |n: &&Arc<Network>| contending.contains(uid(&n.metadata));
+            let networks = self.networks.iter().filter(is_one);
+            work.extend(networks.map(|n| Work::Network(ObjectKey::of(&n.metadata))));
         }
     }
 

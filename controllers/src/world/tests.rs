@@ -221,6 +221,116 @@ fn one_who_was_there_before_us_waits_for_the_nodes_orphans() {
     assert_eq!(next(&mut world), Action::Bind);
 }
 
+fn vlans(world: &mut World) {
+    let spec = json!({"type": "vlan", "physicalNetwork": "physnet1", "ids": ["100-102"]});
+    world.seen(object::<NamespaceMeta>("", "shop", 1, json!({})));
+    world.seen(object::<NetworkClass>(
+        "",
+        "vlans",
+        1,
+        json!({"spec": spec}),
+    ));
+}
+
+/// A Network; `id`: the VLAN that its status says.
+fn network(name: &str, version: u64, id: Option<u32>) -> Network {
+    let spec = json!({"class": "vlans", "subnets": [{"cidr": "10.0.0.0/24"}]});
+    let mut more = json!({"spec": spec});
+    if let Some(id) = id {
+        let segment = json!({"type": "vlan", "id": id, "physicalNetwork": "physnet1", "mtu": 1500});
+        more["status"] = json!({"observedGeneration": 1, "segment": segment});
+    }
+    object("shop", name, version, more)
+}
+
+/// The node as it holds an orphan of each of these Networks, all in VLAN 100.
+fn holding(version: u64, networks: &[&str]) -> Hypervisor {
+    let orphan = |name: &&str| {
+        let segment =
+            json!({"type": "vlan", "id": 100, "physicalNetwork": "physnet1", "mtu": 1500});
+        let port = json!({
+            "networkUid": format!("uid-{name}"), "mac": "52:54:00:00:00:01", "ips": [],
+            "segment": segment,
+        });
+        json!({
+            "uuid": format!("in-{name}"), "namespace": "shop", "namespaceUid": "uid-shop",
+            "name": format!("in-{name}"), "uid": format!("in-{name}"),
+            "claim": {"vcpus": 1, "memory": "1Gi", "disk": "1Gi"}, "ports": [port],
+        })
+    };
+    let orphans: Vec<Value> = networks.iter().map(orphan).collect();
+    let mut node = hypervisor();
+    node.metadata.resource_version = Some(version.to_string());
+    let status = node.status.as_mut().unwrap();
+    status.orphans = serde_json::from_value(Value::Array(orphans)).unwrap();
+    node
+}
+
+fn work_for(network: &str) -> Work {
+    Work::Network(ObjectKey::new("shop", network))
+}
+
+/// The VLAN that the Network should have, and the reason of its condition Ready.
+fn vlan(world: &mut World, network: &str) -> (Option<u32>, String) {
+    let key = ObjectKey::new("shop", network);
+    let (_, status, _) = world.network_facts(&key, Now::get()).unwrap();
+    let id = status.segment.and_then(|segment| segment.id);
+    (id, status.conditions[0].reason.clone())
+}
+
+fn chosen(id: u32) -> (Option<u32>, String) {
+    (Some(id), "SegmentChosen".to_owned())
+}
+
+#[test]
+fn no_network_is_given_a_vlan_that_an_orphan_may_use() {
+    let mut world = World::new(Settings::default(), STALE);
+    vlans(&mut world);
+    world.seen(hypervisor());
+    world.seen(node_namespace());
+    world.seen(lease(1));
+    world.seen(network("old", 5, Some(101)));
+    world.seen(network("new", 5, None));
+    world.go_live(Instant::now());
+    assert_eq!(
+        vlan(&mut world, "old"),
+        chosen(101),
+        "what it has, it may keep"
+    );
+    let waits = (None, "OrphansUnreported".to_owned());
+    assert_eq!(vlan(&mut world, "new"), waits);
+    world.seen(holding(6, &["lost"]));
+    let work = world.seen(lease(2));
+    assert!(work.contains(&work_for("new")), "{work:?}");
+    assert_eq!(vlan(&mut world, "new"), chosen(102));
+}
+
+#[test]
+fn networks_that_come_to_share_a_vlan_are_looked_at_until_they_do_no_more() {
+    let mut world = world();
+    vlans(&mut world);
+    world.seen(hypervisor());
+    world.seen(network("red", 5, Some(100)));
+    let work = world.seen(network("blue", 5, Some(100)));
+    assert!(
+        [work_for("red"), work_for("blue")]
+            .iter()
+            .all(|w| work.contains(w)),
+        "{work:?}"
+    );
+    let shared = (Some(100), "SegmentShared".to_owned());
+    let work = world.seen(holding(6, &["red", "blue"]));
+    for name in ["red", "blue"] {
+        assert!(work.contains(&work_for(name)), "{name}: {work:?}");
+        assert_eq!(vlan(&mut world, name), shared, "{name}");
+    }
+    let work = world.seen(holding(7, &["red"]));
+    for (name, id) in [("red", 100), ("blue", 101)] {
+        assert!(work.contains(&work_for(name)), "{name}: {work:?}");
+        assert_eq!(vlan(&mut world, name), chosen(id), "{name}");
+    }
+}
+
 #[test]
 fn an_image_that_is_not_usable_is_read_again_and_a_new_one_at_once() {
     let mut world = world();

@@ -2,6 +2,7 @@
 //! the controllers write these, so that the schemas are lean: no CEL, no deep validation.
 
 mod domain;
+pub mod reason;
 mod segment;
 
 pub use domain::{

@@ -71,7 +71,7 @@ impl Scene {
             },
             "spec": {"class": "tenants", "subnets": [{"cidr": "10.0.0.0/29"}]},
         }));
-        let assign = || Segments::default().assign(&network, Some(&class), &BTreeMap::new());
+        let assign = || Segments::default().assign(&network, Some(&class), &BTreeMap::new(), true);
         network.status = Some(network_status(&network, assign, false, clock::wall()));
         let mut image: Image = form(json!({
             "apiVersion": "kilonova.dev/v1alpha1", "kind": "Image",

@@ -19,12 +19,12 @@ use crate::key::{ObjectKey, uid};
 use crate::ledger::Source;
 use crate::placement::{Filter, Weights};
 use crate::resources::Resources;
-use crate::segments::{NoSegment, SegmentKey};
+use crate::segments::{Assigned, NoSegment, SegmentKey};
 use crate::wait::WaitKey;
 use k8s_openapi::api::core::v1::Node;
 use kilonova_crds::names::ADOPT_ANNOTATION;
 use kilonova_crds::node::{Disposition, Domain, Outcome, SegmentSpec};
-use kilonova_crds::v1alpha1::{Hypervisor, Instance, Network, NetworkClass, Orphan, SegmentStatus};
+use kilonova_crds::v1alpha1::{Hypervisor, Instance, Network, NetworkClass, Orphan};
 use record::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -172,9 +172,8 @@ impl Cluster {
     /// The Network is gone. What is still held of it stays held.
     pub fn forget_network(&mut self, uid: &str) -> Vec<WaitKey> {
         self.world.addresses.forget_network(uid);
-        if self.world.segments.forget_network(uid) {
-            self.world.touch(WaitKey::Segments);
-        }
+        let change = self.world.segments.forget_network(uid);
+        self.world.touch_segments(change);
         self.world.take_touched()
     }
 
@@ -189,18 +188,19 @@ impl Cluster {
         };
         // First hold, then release: what is named before and after is never free between.
         if let Some((key, uid)) = now.and_then(held) {
-            self.world.segments.hold(&key, &uid);
+            let change = self.world.segments.hold(&key, &uid);
+            self.world.touch_segments(change);
         }
-        if let Some((key, uid)) = before.and_then(held)
-            && self.world.segments.release(&key, &uid)
-        {
-            self.world.touch(WaitKey::Segments);
+        if let Some((key, uid)) = before.and_then(held) {
+            let change = self.world.segments.release(&key, &uid);
+            self.world.touch_segments(change);
         }
         self.world.take_touched()
     }
 
     /// The segment of a Network: the one that it has, else one that its class has free. It is
-    /// assumed from then on: to be written into the Network's status.
+    /// assumed from then on: to be written into the Network's status. `orphans_known`: every live
+    /// node has reported its orphans since these ledgers were built.
     ///
     /// # Errors
     /// Why it gets none.
@@ -209,8 +209,10 @@ impl Cluster {
         network: &Network,
         class: Option<&NetworkClass>,
         namespace_labels: &BTreeMap<String, String>,
-    ) -> Result<SegmentStatus, NoSegment> {
-        self.world.segments.assign(network, class, namespace_labels)
+        orphans_known: bool,
+    ) -> Result<Assigned, NoSegment> {
+        let segments = &mut self.world.segments;
+        segments.assign(network, class, namespace_labels, orphans_known)
     }
 
     /// An Instance as it is now: its binding and labels. An assumed binding ends when the same one

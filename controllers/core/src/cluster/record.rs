@@ -7,7 +7,7 @@ use crate::key::{ObjectKey, uid};
 use crate::ledger::{Ledger, Source};
 use crate::macs::Macs;
 use crate::placement::{Hosts, anti_affinity};
-use crate::segments::{SegmentKey, Segments};
+use crate::segments::{Change, SegmentKey, Segments};
 use crate::wait::WaitKey;
 use kilonova_crds::v1alpha1::{Instance, Network};
 use std::collections::HashMap;
@@ -55,6 +55,16 @@ impl World {
         &mut self.touched
     }
 
+    /// Whom it helps, or concerns, that a segment is held by others than before.
+    pub fn touch_segments(&mut self, change: Change) {
+        if change.freed {
+            self.touch(WaitKey::Segments);
+        }
+        for uid in change.contending {
+            self.touch(WaitKey::SegmentOf(uid.to_string()));
+        }
+    }
+
     /// Namespace and name of the Instance with that uid, where anything names it.
     pub fn key(&self, uid: &str) -> Option<&ObjectKey> {
         self.records.get(uid).map(|record| &record.key)
@@ -80,9 +90,8 @@ impl World {
         let uid = arc(uid(&network.metadata));
         let segment = network.status.as_ref().and_then(|s| s.segment.as_ref());
         let segment = segment.and_then(SegmentKey::of_status);
-        if self.segments.set_network(&uid, segment) {
-            self.touch(WaitKey::Segments);
-        }
+        let change = self.segments.set_network(&uid, segment);
+        self.touch_segments(change);
         let set = self.addresses.set_network(&uid, &network.spec.subnets);
         if set.unwrap_or(false) {
             self.touch(WaitKey::Addresses(uid.to_string()));
@@ -186,7 +195,8 @@ impl World {
                 self.macs.hold(&port.network, mac, owner);
             }
             if let Some(segment) = &port.segment {
-                self.segments.hold(segment, &port.network);
+                let change = self.segments.hold(segment, &port.network);
+                self.touch_segments(change);
             }
         }
     }
@@ -203,9 +213,9 @@ impl World {
             if freed {
                 self.touch(WaitKey::Addresses(port.network.to_string()));
             }
-            let segment = port.segment.as_ref();
-            if segment.is_some_and(|s| self.segments.release(s, &port.network)) {
-                self.touch(WaitKey::Segments);
+            if let Some(segment) = &port.segment {
+                let change = self.segments.release(segment, &port.network);
+                self.touch_segments(change);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::filter::Filter;
 use super::matching::{contains, node_selected, node_term, tolerated};
-use super::request::{Constraints, Uplink};
+use super::request::{Constraints, UplinkNeed};
 use super::weights::{Figures, figures};
 use crate::host_state::{HostState, MAX_ORPHANS, TaintEffect};
 
@@ -94,7 +94,7 @@ fn first_failure(host: &HostState, wanted: &Constraints) -> Option<Filter> {
 }
 
 /// What the host's NIC in a physical network fails.
-fn lacks(host: &HostState, uplink: &Uplink) -> Option<Filter> {
+fn lacks(host: &HostState, uplink: &UplinkNeed) -> Option<Filter> {
     match host.physical_networks.get(&uplink.physical_network) {
         None => Some(Filter::PhysicalNetwork),
         Some(mtu) if *mtu < uplink.mtu => Some(Filter::Mtu),

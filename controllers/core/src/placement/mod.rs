@@ -24,7 +24,7 @@ pub use filter::{Filter, NoValidHost};
 pub use hosts::Hosts;
 pub(crate) use matching::selects;
 pub(crate) use request::anti_affinity;
-pub use request::{Constraints, Request, Term, Uplink};
+pub use request::{Constraints, Request, Term, UplinkNeed};
 pub use weights::Weights;
 
 /// Where an Instance goes.

@@ -26,7 +26,7 @@ pub struct Constraints {
     /// The image's virtualization type.
     pub virtualization_type: Option<VirtualizationType>,
     /// Physical networks that the host must have a NIC in; each once, by name.
-    pub uplinks: Vec<Uplink>,
+    pub uplinks: Vec<UplinkNeed>,
     /// The conditions of a Hypervisor that must not be False because of its networks; each once.
     pub networks: BTreeSet<&'static str>,
 }
@@ -34,7 +34,7 @@ pub struct Constraints {
 impl Constraints {
     /// Asks for what these segments need of a host.
     pub fn connect<'a>(&mut self, segments: impl Iterator<Item = &'a BoundSegment> + Clone) {
-        self.uplinks = Uplink::of(segments.clone());
+        self.uplinks = UplinkNeed::of(segments.clone());
         self.networks = segments.flat_map(|s| need_of(s.type_)).collect();
     }
 
@@ -46,14 +46,14 @@ impl Constraints {
 
 /// A physical network that a host must have a NIC in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uplink {
+pub struct UplinkNeed {
     /// Its name.
     pub physical_network: String,
     /// Largest packet that the NIC must carry, in bytes.
     pub mtu: u32,
 }
 
-impl Uplink {
+impl UplinkNeed {
     /// What these segments need.
     fn of<'a>(segments: impl Iterator<Item = &'a BoundSegment>) -> Vec<Self> {
         let mut needs: BTreeMap<&str, u32> = BTreeMap::new();

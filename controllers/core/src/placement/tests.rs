@@ -106,7 +106,7 @@ fn each_filter_has_its_phrase() {
     with_kvm.constraints.virtualization_type =
         Some(kilonova_crds::v1alpha1::VirtualizationType::Kvm);
     let mut on_physnet = request(json!({}));
-    on_physnet.constraints.uplinks = vec![Uplink {
+    on_physnet.constraints.uplinks = vec![UplinkNeed {
         physical_network: "physnet1".into(),
         mtu: 1500,
     }];

@@ -37,8 +37,8 @@ fn labels(of: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn id(segments: &mut Segments, uid: &str, class: &NetworkClass) -> Result<Option<u32>, NoSegment> {
-    let assigned = segments.assign(&network(uid), Some(class), &labels(&[]));
-    assigned.map(|segment| segment.id)
+    let assigned = segments.assign(&network(uid), Some(class), &labels(&[]), true);
+    assigned.map(|assigned| assigned.segment.id)
 }
 
 fn key(id: u32) -> SegmentKey {
@@ -54,7 +54,7 @@ fn ids_come_in_the_order_of_the_class_until_none_is_left() {
     let none = id(&mut segments, "d", &class).unwrap_err();
     assert_eq!(none.reason(), "NoSegmentFree");
     assert!(none.to_string().ends_with("250, 100-101"), "{none}");
-    assert!(segments.forget_network("b"));
+    assert!(segments.forget_network("b").freed);
     assert_eq!(id(&mut segments, "d", &class), Ok(Some(100)));
 }
 
@@ -62,19 +62,19 @@ fn ids_come_in_the_order_of_the_class_until_none_is_left() {
 fn what_anything_names_is_not_given() {
     let (mut segments, class) = (Segments::default(), vlan(&["100"]));
     assert_eq!(id(&mut segments, "a", &class), Ok(Some(100)));
-    segments.hold(&key(100), &"a".into());
-    segments.hold(&key(100), &"a".into());
-    assert!(!segments.forget_network("a"), "removed by force");
-    assert!(!segments.release(&key(100), "a"));
+    let _ = segments.hold(&key(100), &"a".into());
+    let _ = segments.hold(&key(100), &"a".into());
+    assert!(!segments.forget_network("a").freed, "removed by force");
+    assert!(!segments.release(&key(100), "a").freed);
     assert!(id(&mut segments, "b", &class).is_err());
-    assert!(segments.release(&key(100), "a"), "the last of it");
+    assert!(segments.release(&key(100), "a").freed, "the last of it");
     assert_eq!(id(&mut segments, "b", &class), Ok(Some(100)));
 }
 
 #[test]
 fn a_network_that_lost_its_status_gets_what_its_ports_name() {
     let (mut segments, class) = (Segments::default(), vlan(&["100-110"]));
-    segments.hold(&key(105), &"a".into());
+    let _ = segments.hold(&key(105), &"a".into());
     assert_eq!(id(&mut segments, "a", &class), Ok(Some(105)));
 }
 
@@ -106,7 +106,7 @@ fn flat_has_one_network_beside_the_vlans() {
     assert_eq!(id(&mut segments, "a", &flat), Ok(None));
     let taken = id(&mut segments, "b", &flat).unwrap_err();
     assert_eq!(taken, NoSegment::FlatTaken("physnet1".to_owned()));
-    segments.forget_network("a");
+    let _ = segments.forget_network("a");
     assert_eq!(id(&mut segments, "b", &flat), Ok(None));
 }
 
@@ -114,7 +114,7 @@ fn flat_has_one_network_beside_the_vlans() {
 fn namespaces_are_allowed_by_their_labels() {
     let mut segments = Segments::default();
     let mut ask = |class: &NetworkClass, of: &[(&str, &str)]| {
-        let assigned = segments.assign(&network("a"), Some(class), &labels(of));
+        let assigned = segments.assign(&network("a"), Some(class), &labels(of), true);
         assigned.map(drop).map_err(|no| no.reason())
     };
     let gold = json!({"matchLabels": {"tier": "gold"}});
@@ -145,14 +145,18 @@ fn of_two_with_one_id_the_unused_one_moves() {
     for user in ["a", "b"] {
         let mut segments = Segments::default();
         for uid in ["a", "b"] {
-            segments.set_network(&uid.into(), Some(key(100)));
+            let _ = segments.set_network(&uid.into(), Some(key(100)));
         }
-        segments.hold(&key(100), &user.into());
+        let _ = segments.hold(&key(100), &user.into());
         for uid in ["a", "b"] {
             let network = with_status(uid, 100);
-            let assigned = segments.assign(&network, Some(&class), &labels(&[]));
+            let assigned = segments.assign(&network, Some(&class), &labels(&[]), true);
             let wanted = if uid == user { 100 } else { 101 };
-            assert_eq!(assigned.unwrap().id, Some(wanted), "{uid}, {user} in use");
+            assert_eq!(
+                assigned.unwrap().segment.id,
+                Some(wanted),
+                "{uid}, {user} in use"
+            );
         }
     }
 }
@@ -223,7 +227,7 @@ impl Names {
             None => network(&n.to_string()),
         };
         let class = vlan(&["7-9"]);
-        let assigned = segments.assign(&network, Some(&class), &labels(&[]));
+        let assigned = segments.assign(&network, Some(&class), &labels(&[]), true);
         let may_stay = had.is_some_and(|id| self.stays(n, id));
         let Ok(segment) = assigned else {
             if seen {
@@ -233,7 +237,7 @@ impl Names {
             prop_assert!(!seen || !may_stay, "{} lost {:?}", n, had);
             return Ok(());
         };
-        let id = segment.id.unwrap();
+        let id = segment.segment.id.unwrap();
         if had == Some(id) {
             prop_assert!(may_stay, "{} stays at {}, which is another's", n, id);
         } else {
@@ -263,23 +267,23 @@ proptest! {
                 Op::Assign(n) => names.look(&mut segments, n, false)?,
                 Op::Look(n) => names.look(&mut segments, n, true)?,
                 Op::Write(n, id) => {
-                    segments.set_network(&n.to_string().into(), Some(key(id)));
+                    let _ = segments.set_network(&n.to_string().into(), Some(key(id)));
                     names.has.insert(n, id);
                 }
                 Op::Forget(n) => {
-                    segments.forget_network(&n.to_string());
+                    let _ = segments.forget_network(&n.to_string());
                     names.has.remove(&n);
                 }
                 Op::Hold(n) => {
                     if let Some(id) = names.has.get(&n).copied() {
-                        segments.hold(&key(id), &n.to_string().into());
+                        let _ = segments.hold(&key(id), &n.to_string().into());
                         names.ports.push((n, id));
                     }
                 }
                 Op::Release(n) => {
                     if let Some(at) = names.ports.iter().position(|(of, _)| *of == n) {
                         let (_, id) = names.ports.remove(at);
-                        segments.release(&key(id), &n.to_string());
+                        let _ = segments.release(&key(id), &n.to_string());
                     }
                 }
             }

@@ -9,8 +9,10 @@ use crate::reconcile::{Outcome, ReconcileError};
 use crate::world::Now;
 use k8s_openapi::api::core::v1::Secret;
 use kilonova_controllers_core::lifecycle::{DomainWrite, Pause};
-use kilonova_controllers_core::status::{lacks_user_data, user_data_taken};
-use kilonova_controllers_core::user_data::{is_secret_name, look_again, of_secret};
+use kilonova_controllers_core::status::user_data_taken;
+use kilonova_controllers_core::user_data::{
+    HandOver, hand_over_again, is_secret_name, look_again, of_secret,
+};
 use kilonova_controllers_core::wait::Wait;
 use kilonova_crds::node::RootDisk;
 use kilonova_crds::v1alpha1::{InstanceStatus, SecretKeyRef};
@@ -56,34 +58,35 @@ impl Look<'_> {
         Ok(wait.filter(|_| write.spec.root_disk == RootDisk::Create))
     }
 
-    /// Puts the user data there once more, where the node says that it has none and finds none.
+    /// Puts the user data there once more, where the node says that it has none and finds none: once
+    /// the status says so too.
     pub(super) async fn hand_over_again(
         &self,
         instance: &Arc<Instance>,
     ) -> Result<Option<Outcome>, ReconcileError> {
-        let Some(node) = self.in_need(instance) else {
+        let node = instance.status.as_ref().and_then(|s| s.node_name.as_ref());
+        let (Some(node), Some(from)) = (node, instance.spec.user_data_secret()) else {
             return Ok(None);
         };
-        let Some(from) = instance.spec.user_data_secret() else {
+        if self.lack(instance, node) == HandOver::Nothing {
             return Ok(None);
-        };
-        let wait = self.put_user_data(instance, from, &node).await?;
-        let pause = wait.map(Pause::UserData);
+        }
+        let read = self.read_user_data(instance, from).await?;
+        let pause = read.as_ref().err().cloned().map(Pause::UserData);
         self.settle(Some(instance), pause.as_ref()).await?;
+        let current = self.context.world.lock().instance(self.uid).cloned();
+        let order = current.map(|current| self.lack(&current, node));
+        if let (Ok(data), Some(HandOver::Put)) = (read, order) {
+            self.put(node, data).await?;
+        }
         Ok(Some(self.again()))
     }
 
-    /// The node of the Instance, where it waits for user data.
-    fn in_need(&self, instance: &Instance) -> Option<String> {
-        instance.spec.user_data_secret()?;
-        let node = instance.status.as_ref()?.node_name.clone()?;
-        let namespace = names::node_namespace(&node);
-        let domain = self
-            .context
-            .world
-            .lock()
-            .get::<Domain>(&namespace, self.uid)?;
-        (lacks_user_data(&domain) && !is_leaving(instance)).then_some(node)
+    fn lack(&self, instance: &Instance, node: &str) -> HandOver {
+        let namespace = names::node_namespace(node);
+        let mut world = self.context.world.lock();
+        let domain = world.get::<Domain>(&namespace, self.uid);
+        hand_over_again(instance, domain.as_deref())
     }
 
     /// Takes the user data out of the API again with the status that says so.
@@ -121,10 +124,14 @@ impl Look<'_> {
             Ok(data) => data,
             Err(wait) => return Ok(Some(wait)),
         };
+        self.put(node, data).await?;
+        Ok(None)
+    }
+
+    async fn put(&self, node: &str, data: Vec<u8>) -> Result<(), ReconcileError> {
         let writer = &self.context.writer;
         let put = writer.put_user_data(node, self.uid, data).await;
-        put.map_err(ReconcileError::writing("hand the user data over"))?;
-        Ok(None)
+        put.map_err(ReconcileError::writing("hand the user data over"))
     }
 
     async fn read_user_data(
