@@ -15,15 +15,15 @@ const TAP: &str = "kttrial";
 
 impl Network {
     /// What the kernel of this node does not do, and what it said. Tried in a netns without a name,
-    /// which is gone afterwards.
+    /// which is gone afterwards. What only NICs need is not tried where there is none.
     pub async fn probe(&self) -> Vec<(Feature, Error)> {
-        let tried = within_new(try_all(self.reach.clone())).await;
+        let tried = within_new(try_all(self.reach.clone(), self.has_nics())).await;
         tried.unwrap_or_else(|error| vec![(Feature::Netns, error.into())])
     }
 }
 
 /// Runs in a new netns: nothing here names another one.
-async fn try_all(reach: Reach) -> Vec<(Feature, Error)> {
+async fn try_all(reach: Reach, has_nics: bool) -> Vec<(Feature, Error)> {
     let netlink = match Netlink::open(None).await {
         Ok(netlink) => netlink,
         Err(error) => return vec![(Feature::Netns, error.into())],
@@ -32,6 +32,7 @@ async fn try_all(reach: Reach) -> Vec<(Feature, Error)> {
     let veth = netlink.try_veth().await;
     // Without either there is nothing to put them on, and nothing to say of them.
     let lower = match (&veth, &bridge) {
+        _ if !has_nics => None,
         (Ok(()), _) => Some(OUTWARD),
         (_, Ok(())) => Some(BRIDGE),
         _ => None,

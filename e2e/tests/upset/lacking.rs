@@ -20,8 +20,11 @@ async fn a_node_says_what_it_lacks_gets_no_instance_that_needs_it_and_recovers()
     node.sh("mount --bind /dev/null /dev/net/tun")
         .await
         .unwrap();
-    let path = ("PATH".to_owned(), "/run/programs".to_owned());
-    agent.configure(|launch| launch.env.push(path.clone()));
+    agent.configure(|launch| {
+        let program = std::mem::replace(&mut launch.program, "env".into());
+        let before = ["PATH=/run/programs".into(), program.into_os_string()];
+        launch.args.splice(0..0, before);
+    });
     let process = agent.start().unwrap();
 
     let status = told(lab, "NetworksReady", "False").await;
@@ -64,7 +67,10 @@ async fn a_node_says_what_it_lacks_gets_no_instance_that_needs_it_and_recovers()
 
     shop.close().await.unwrap();
     agent.kill().unwrap();
-    agent.configure(|launch| launch.env.retain(|variable| *variable != path));
+    agent.configure(|launch| {
+        launch.program = launch.args.remove(1).into();
+        launch.args.remove(0);
+    });
     agent.start().unwrap();
     cloud.settled().await.unwrap();
 }
