@@ -75,10 +75,11 @@ pub struct Cli {
     )]
     pub physical_network: Vec<NicMapping>,
 
-    /// Addresses that images may come from beside public and private ones (loopback, link-local).
+    /// Where tenants' images may come from whatever else is said. A `ClusterImage` may name any address.
     #[arg(long, env = "KILONOVA_IMAGE_ALLOW_CIDRS", value_delimiter = ',')]
     pub image_allow_cidr: Vec<IpNet>,
-    /// Addresses that images may not come from, such as the cluster's services.
+    /// Where they may not come from, such as the cluster's pods, services and nodes. Loopback,
+    /// link-local, unspecified and multicast addresses are refused without being named.
     #[arg(long, env = "KILONOVA_IMAGE_DENY_CIDRS", value_delimiter = ',')]
     pub image_deny_cidr: Vec<IpNet>,
     /// CPUs of this node that instances may use; the rest is the pods'. Absent: all of them.

@@ -73,10 +73,11 @@ pub struct Cli {
     /// How many image headers are read at once.
     #[arg(long, env = "KILONOVA_IMAGE_READERS", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub image_readers: u16,
-    /// Addresses that images may come from beside public and private ones (loopback, link-local).
+    /// Where tenants' images may come from whatever else is said. A `ClusterImage` may name any address.
     #[arg(long, env = "KILONOVA_IMAGE_ALLOW_CIDRS", value_delimiter = ',')]
     pub image_allow_cidr: Vec<IpNet>,
-    /// Addresses that images may not come from, such as the cluster's services.
+    /// Where they may not come from, such as the cluster's pods, services and nodes. Loopback,
+    /// link-local, unspecified and multicast addresses are refused without being named.
     #[arg(long, env = "KILONOVA_IMAGE_DENY_CIDRS", value_delimiter = ',')]
     pub image_deny_cidr: Vec<IpNet>,
 

@@ -85,10 +85,19 @@ system:serviceaccount:{{ include "kilonova.agentsNamespace" . }}:kilonova-agent
 - name: KILONOVA_IMAGE_ALLOW_CIDRS
   value: {{ join "," . | quote }}
 {{- end }}
-{{- with .Values.imageSources.denyCIDRs }}
+{{- with include "kilonova.imageDenyCIDRs" . }}
 - name: KILONOVA_IMAGE_DENY_CIDRS
-  value: {{ join "," . | quote }}
+  value: {{ . | quote }}
 {{- end }}
+{{- end }}
+
+{{/* Ranges that tenants' images do not come from: those of imageSources, and what guests do not reach anywhere. */}}
+{{- define "kilonova.imageDenyCIDRs" -}}
+{{- $ranges := concat .Values.imageSources.denyCIDRs .Values.agents.defaults.blockedCIDRs -}}
+{{- range .Values.agents.groups }}
+{{- with . }}{{ $ranges = concat $ranges (.blockedCIDRs | default list) }}{{ end }}
+{{- end }}
+{{- $ranges | uniq | join "," }}
 {{- end }}
 
 {{/* The API server as the operator names it, for pods that shall not need the Service of it. */}}

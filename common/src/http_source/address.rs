@@ -7,8 +7,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-/// Which addresses images may come from: everything but the process's own machine and link (where
-/// clouds keep their credentials), and what the operator says otherwise.
+/// Which addresses a tenant's images may come from: everything but the process's own machine and
+/// link (where clouds keep their credentials), and what the operator says otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
     /// Allowed whatever else is said.

@@ -219,6 +219,26 @@ async fn node_groups_have_a_daemon_set_each_and_their_own_settings() {
     assert!(!policies.contains("kilonova-agents:"));
 }
 
+#[tokio::test]
+async fn no_tenants_image_comes_from_what_instances_do_not_reach() {
+    let values = [
+        "imageSources.denyCIDRs={10.96.0.0/12}",
+        "imageSources.allowCIDRs={10.0.7.0/24}",
+        "agents.defaults.blockedCIDRs={10.244.0.0/16,10.96.0.0/12}",
+        "agents.groups.rack1.blockedCIDRs={10.0.0.0/16}",
+    ];
+    let documents = rendered(&values, &[]).await;
+    let mut pods = of_kind(&documents, "Deployment");
+    pods.extend(of_kind(&documents, "DaemonSet"));
+    assert_eq!(pods.len(), 3, "controllers and two groups");
+    for pod in pods {
+        let environment = environment(&pod["spec"]["template"]["spec"]);
+        let denied = "10.96.0.0/12,10.244.0.0/16,10.0.0.0/16";
+        assert_eq!(environment["KILONOVA_IMAGE_DENY_CIDRS"], denied);
+        assert_eq!(environment["KILONOVA_IMAGE_ALLOW_CIDRS"], "10.0.7.0/24");
+    }
+}
+
 fn environment(pod: &Value) -> std::collections::BTreeMap<&str, &str> {
     let variables = pod["containers"][0]["env"].as_array().unwrap();
     variables
