@@ -29,14 +29,14 @@ async fn the_defaults_are_taken_by_the_server_and_say_what_to_do_next() {
         "stops no guest and removes no disk",
         "kubectl delete instances --all --all-namespaces",
         "WARNING: blockedCIDRs is empty for node group default.",
-        "WARNING: imageSources.denyCIDRs is empty.",
+        "WARNING: images of tenants are fetched from any address",
     ] {
         assert!(dry.stdout.contains(says), "{says}: {}", dry.stdout);
     }
     let kept = [
         "--dry-run=server",
         "--set",
-        "agents.defaults.blockedCIDRs={10.96.0.0/12},imageSources.denyCIDRs={10.96.0.0/12}",
+        "agents.defaults.blockedCIDRs={10.96.0.0/12}",
     ];
     let dry = install(lab, "kilonova", &kept).await.checked().unwrap();
     assert!(!dry.stdout.contains("WARNING"), "{}", dry.stdout);
