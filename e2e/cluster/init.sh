@@ -1,6 +1,5 @@
 #!/bin/bash
-# init.sh - the first process of a cluster's node, or of a machine beside the cluster (KUBELET=0), on a user-mode kernel
-# whose root is the machine's own, read-only.
+# init.sh - the first process of a cluster's node, on a user-mode kernel whose root is the machine's own, read-only.
 #
 # NODE_DIR, from the kernel's command line, is the node's directory on the machine. In it: node.env (what is different
 # from node to node), kubeconfig and certificates, the key that may log in. Ends only with the node.
@@ -78,8 +77,7 @@ iptables -A FORWARD -d "$PODS.0.0/16" -j ACCEPT
 # --- configuration ------------------------------------------------------------------------------------------------------
 mkdir -p /etc/cni/net.d /etc/containerd /etc/dropbear /etc/kubernetes /root/.ssh
 cp "$SCRIPTS/etc/containerd.toml" /etc/containerd/config.toml
-cp "$SCRIPTS/etc/kubelet.yaml" /etc/kubernetes/
-[ "$KUBELET" = 0 ] || cp "$NODE_DIR"/kubernetes/* /etc/kubernetes/
+cp "$SCRIPTS/etc/kubelet.yaml" "$NODE_DIR"/kubernetes/* /etc/kubernetes/
 sed "s|@SUBNET@|$PODS.$INDEX.0/24|" "$SCRIPTS/etc/cni.conflist" > /etc/cni/net.d/10-lab.conflist
 cp "$SCRIPTS"/etc/libvirt/* /etc/libvirt/
 printf 'host_uuid = "00000000-0000-4000-8000-%012x"\n' "$INDEX" >> /etc/libvirt/libvirtd.conf
@@ -107,18 +105,15 @@ if [ "$LIBVIRT" = 1 ]; then
   keep virtlogd virtlogd
   keep libvirtd libvirtd
 fi
-if [ "$KUBELET" = 1 ]; then
-  export PATH=$PROGRAMS:$PATH
-  keep containerd containerd --config /etc/containerd/config.toml
-  until [ -S /run/containerd/containerd.sock ]; do sleep 0.1; done
-  keep kubelet kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubeconfig \
-    --hostname-override="$NAME" --node-ip="$ADDRESS" --node-labels="$LABELS" --v=1
-  for image in $IMAGES; do
-    done=/var/lib/containerd/imported-${image//\//-}
-    [ -e "$done" ] || { ctr -n k8s.io images import --local "$image" && touch "$done"; }
-  done >> /var/log/node/images.log 2>&1
-fi
-until (exec 3<> "/dev/tcp/$ADDRESS/22") 2> /dev/null; do sleep 0.1; done
+export PATH=$PROGRAMS:$PATH
+keep containerd containerd --config /etc/containerd/config.toml
+until [ -S /run/containerd/containerd.sock ]; do sleep 0.1; done
+keep kubelet kubelet --config=/etc/kubernetes/kubelet.yaml --kubeconfig=/etc/kubernetes/kubeconfig \
+  --hostname-override="$NAME" --node-ip="$ADDRESS" --node-labels="$LABELS" --v=1
+for image in $IMAGES; do
+  done=/var/lib/containerd/imported-${image//\//-}
+  [ -e "$done" ] || { ctr -n k8s.io images import --local "$image" && touch "$done"; }
+done >> /var/log/node/images.log 2>&1
 touch /var/log/node/up
 while :; do wait; sleep 1; done
 }
