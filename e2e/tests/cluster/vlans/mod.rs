@@ -3,6 +3,4 @@
 mod frames;
 mod meet;
 mod nics;
-mod outside;
-mod restarts;
 mod world;
