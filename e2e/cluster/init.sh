@@ -1,5 +1,6 @@
 #!/bin/bash
-# init.sh - the first process of a cluster's node, on a user-mode kernel whose root is the machine's own, read-only.
+# init.sh - the first process of a cluster's node, or of a machine beside the cluster (KUBELET=0), on a user-mode kernel
+# whose root is the machine's own, read-only.
 #
 # NODE_DIR, from the kernel's command line, is the node's directory on the machine. In it: node.env (what is different
 # from node to node), kubeconfig and certificates, the key that may log in. Ends only with the node.
@@ -77,7 +78,8 @@ iptables -A FORWARD -d "$PODS.0.0/16" -j ACCEPT
 # --- configuration ------------------------------------------------------------------------------------------------------
 mkdir -p /etc/cni/net.d /etc/containerd /etc/dropbear /etc/kubernetes /root/.ssh
 cp "$SCRIPTS/etc/containerd.toml" /etc/containerd/config.toml
-cp "$SCRIPTS/etc/kubelet.yaml" "$NODE_DIR"/kubernetes/* /etc/kubernetes/
+cp "$SCRIPTS/etc/kubelet.yaml" /etc/kubernetes/
+[ "$KUBELET" = 0 ] || cp "$NODE_DIR"/kubernetes/* /etc/kubernetes/
 sed "s|@SUBNET@|$PODS.$INDEX.0/24|" "$SCRIPTS/etc/cni.conflist" > /etc/cni/net.d/10-lab.conflist
 cp "$SCRIPTS"/etc/libvirt/* /etc/libvirt/
 printf 'host_uuid = "00000000-0000-4000-8000-%012x"\n' "$INDEX" >> /etc/libvirt/libvirtd.conf

@@ -1,5 +1,5 @@
-# network.sh PODS MEMORY ADDRESS... - run in a fresh lab: the ports that the nodes of a cluster are plugged into.
-# Read by bash from standard input, with -euo pipefail. ADDRESS is each node's, in their order.
+# network.sh PODS MEMORY ADDRESS... - run in a fresh lab: what the nodes of a cluster are plugged into, and the way to
+# their pods. Read by bash from standard input, with -euo pipefail. ADDRESS is each node's, in their order.
 pods=$1 memory=$2
 shift 2
 
@@ -18,12 +18,5 @@ done
 index=0
 for address; do
   index=$((index + 1))
-  for port in "node$index lab0" "trunk$index trunk0"; do
-    set -- $port
-    ip tuntap add dev "$1" mode tap
-    ip link set dev "$1" gso_max_segs 1
-    echo 1 > "/proc/sys/net/ipv6/conf/$1/disable_ipv6"
-    ip link set dev "$1" master "$2" up
-  done
   ip route add "$pods.$index.0/24" via "$address"
 done

@@ -52,6 +52,9 @@ use crate::{
 /// How long a node may take to boot, or to be missed. Seconds on an idle machine, but the machine is shared.
 const PATIENCE: Duration = Duration::from_mins(4);
 
+/// Memory of a machine beside the cluster, in MiB.
+const OUTSIDER_MIB: u32 = 256;
+
 /// A running cluster. It ends, with all that is in it, as a [`Lab`] does.
 #[derive(Debug)]
 pub struct Cluster {
@@ -105,6 +108,7 @@ impl Cluster {
             key: &key,
             images: &options.images,
             count: options.nodes.len(),
+            kubelet: true,
         };
         let made = (0..).zip(&options.nodes);
         let made = made.map(|(index, node)| plan.node(index, node));
@@ -197,6 +201,37 @@ impl Cluster {
             }
         })
         .await
+    }
+
+    /// Switches on a machine of its own beside the cluster, with a NIC on both networks: what an operator has there that
+    /// is no node. It has neither kubelet nor libvirtd, and ends when it is dropped; there is one at a time.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn outsider(&self, name: &str) -> Result<ClusterNode> {
+        let count = self.nodes.len();
+        let index = u8::try_from(count).map_err(|_| Error::Missing {
+            what: "an address of the lab's network".to_owned(),
+            remedy: "start fewer nodes".to_owned(),
+        })?;
+        network::ports(&self.lab, index + 1).await?;
+        let plan = node::Plan {
+            lab: &self.lab,
+            kernel: &node_kernel::find()?,
+            programs: &node_programs::find()?,
+            key: &SshKey::at(&self.lab.dir().join("id_node")).await?,
+            images: &[],
+            count,
+            kubelet: false,
+        };
+        let options = ClusterNodeOptions {
+            libvirt: false,
+            memory_mib: OUTSIDER_MIB,
+            ..ClusterNodeOptions::new(name)
+        };
+        let machine = plan.node(index, &options).await?;
+        machine.until_up(PATIENCE).await?;
+        Ok(machine)
     }
 
     /// Takes a node off both networks, as a broken switch does.

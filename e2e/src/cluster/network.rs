@@ -11,13 +11,23 @@ pub(super) const TRUNK: &str = "trunk0";
 /// What the ranges of the nodes' pods begin with: `10.244.1.0/24` for the first.
 pub(super) const PODS: &str = "10.244";
 
-/// Makes the ports of some nodes.
+/// Makes all of it, with the ports of some nodes.
 pub(super) async fn create(lab: &Lab, nodes: &[KubeletOptions]) -> Result<()> {
     let addresses = nodes.iter().map(|node| node.address.to_string());
     let own = [PODS.to_owned(), MEMORY.to_owned()];
     let args: Vec<_> = own.into_iter().chain(addresses).collect();
     let text = include_str!("../../cluster/network.sh");
-    network::script(lab.namespaces().command("bash"), text, &args).await
+    network::script(lab.namespaces().command("bash"), text, &args).await?;
+    for (index, _) in (1..).zip(nodes) {
+        ports(lab, index).await?;
+    }
+    Ok(())
+}
+
+/// Makes the ports of a machine, counted from 1, unless they are there.
+pub(super) async fn ports(lab: &Lab, index: u8) -> Result<()> {
+    let text = include_str!("../../cluster/ports.sh");
+    network::script(lab.namespaces().command("bash"), text, &[index.to_string()]).await
 }
 
 /// Where the nodes' memory is: a file system in memory, in the lab's mount namespace alone, and outside the lab's

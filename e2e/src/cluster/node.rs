@@ -155,6 +155,8 @@ pub(super) struct Plan<'a> {
     pub(super) key: &'a SshKey,
     pub(super) images: &'a [PathBuf],
     pub(super) count: usize,
+    /// Whether it is a node of the cluster, or a machine beside it.
+    pub(super) kubelet: bool,
 }
 
 impl Plan<'_> {
@@ -170,8 +172,10 @@ impl Plan<'_> {
             fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         }
         disk(&dir.join("disk.img")).await?;
-        self.lab
-            .kubelet_files(&options.name, &dir.join("kubernetes"))?;
+        if self.kubelet {
+            self.lab
+                .kubelet_files(&options.name, &dir.join("kubernetes"))?;
+        }
         let authorized = dir.join("authorized_keys");
         write_private(&authorized, &format!("{}\n", self.key.public))?;
         let environment = self.environment(index, options, &logs)?;
@@ -215,6 +219,7 @@ impl Plan<'_> {
             ("PEERS", format!("{a}.{b}.{c}")),
             ("PODS", network::PODS.to_owned()),
             ("LABELS", labels.join(",")),
+            ("KUBELET", u8::from(self.kubelet).to_string()),
             ("LIBVIRT", u8::from(options.libvirt).to_string()),
             ("IMAGES", images.join(" ")),
             ("PROGRAMS", self.programs.display().to_string()),

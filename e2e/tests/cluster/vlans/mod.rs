@@ -3,4 +3,6 @@
 mod frames;
 mod meet;
 mod nics;
+mod outside;
+mod restarts;
 mod world;

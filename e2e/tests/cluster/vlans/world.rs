@@ -171,6 +171,67 @@ pub async fn asks_for_its_address(guest: &InstanceHandle<'_>) -> bool {
     given.lines().last() == Some(guest.ip().await.unwrap().as_str())
 }
 
+/// Lists, a line each, the links, addresses and rules of the Segments here, and of the node for them, with how often
+/// each rule is there; `index` lines say which link it is that bears a name.
+const LIST: &str = r#"
+look() { # NAME COMMAND...
+  local name=$1
+  shift
+  "$@" ip -o -d link | awk -v netns="$name" '{
+    name = $2; sub(/[@:].*/, "", name); mtu = master = vlan = "-"
+    for (i = 3; i <= NF; i++) {
+      if ($i == "mtu") mtu = $(i + 1)
+      if ($i == "master") master = $(i + 1)
+      if ($i == "id" && $(i - 1) == "802.1Q") vlan = $(i + 1)
+    }
+    print "link", netns, name, "mtu", mtu, "master", master, "vlan", vlan
+    print "index", netns, name, $1
+  }'
+  "$@" ip -o -4 addr | awk -v netns="$name" '{print "address", netns, $2, $4}'
+  "$@" ip route | sed "s/^/route $name /"
+}
+rules() { # NAME: of what nft says
+  sed -E 's/packets [0-9]+ bytes [0-9]+//; /^\s*$/d' | sort | uniq -c | sed "s/^/rule $1 /"
+}
+for netns in $(ip netns list | grep -o '^kn-[^ ]*'); do
+  look "$netns" ip netns exec "$netns"
+  ip netns exec "$netns" nft list ruleset | rules "$netns"
+done
+look node | grep -E '^[a-z]+ node (eth1|kx)'
+for chain in 'table inet kilonova' 'chain ip filter FORWARD'; do nft list $chain | rules node; done
+"#;
+
+/// What a node has because of its Segments.
+pub async fn links_and_rules(node: &ClusterNode) -> Vec<String> {
+    let listed = node.sh(LIST).await.unwrap();
+    let mut lines: Vec<_> = listed.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// The agent's process on a node, and the DHCP servers of a Segment.
+pub async fn servers(node: &ClusterNode, netns: &str) -> (String, Vec<String>) {
+    let script =
+        format!("pgrep -x kilonova-agent || echo none; pgrep -f -- '^dnsmasq .*/{netns}/' || true");
+    let said = node.sh(&script).await.unwrap();
+    let mut lines = said.lines().map(str::to_owned);
+    (lines.next().unwrap_or_default(), lines.collect())
+}
+
+/// Waits until the agent of a node is another than it was, and serves a Segment again.
+pub async fn another_agent(node: &ClusterNode, netns: &str, before: &(String, Vec<String>)) {
+    wait_for("another agent that serves", GENEROUS, || async {
+        let now = servers(node, netns).await;
+        if now.0 != "none" && now.0 != before.0 && now.1.len() == 1 && now.1 != before.1 {
+            Ok(())
+        } else {
+            Err(format!("{now:?}"))
+        }
+    })
+    .await
+    .unwrap();
+}
+
 /// Fails unless each of a guest's requests was answered, once.
 pub fn nothing_lost(answers: &[u64], what: &str) {
     let all: Vec<_> = (0..).take(answers.len()).collect();
