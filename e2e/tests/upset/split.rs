@@ -10,18 +10,19 @@ use crate::{cloud, told};
 /// Less than the agent's pause between two looks at everything: sooner, it was told.
 const SOON: Duration = Duration::from_secs(40);
 
-/// Cuts the guest's power by hand, and waits until it runs again.
+/// Cuts the guest's power by hand, and waits until libvirt has it running anew.
 async fn cut(web: &InstanceHandle<'_>) {
-    let boot = web.boot_id().await.unwrap();
+    let id = web.virsh("domid", &[]).await.unwrap();
     web.virsh("destroy", &[]).await.unwrap();
     wait_for("the guest to run again", SOON, || async {
-        match web.boot_id().await {
-            Ok(now) if now != boot => Ok(()),
+        match web.virsh("domid", &[]).await {
+            Ok(now) if now != id && now.trim().parse::<u32>().is_ok() => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })
     .await
     .unwrap();
+    web.until_domain_is("running").await.unwrap();
 }
 
 #[tokio::test]
