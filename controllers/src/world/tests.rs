@@ -152,7 +152,12 @@ fn a_node_that_is_back_before_its_silence_was_told_is_back_for_placement_too() {
     PASSED.set(STALE);
     // Its report comes before the look at its silence, its renewal right after.
     let report = json!({"versions": {"agent": "2", "libvirt": "1", "qemu": "1", "kernel": "1"}});
-    world.seen(object::<Hypervisor>("", "n", 2, json!({"spec": {}, "status": report})));
+    world.seen(object::<Hypervisor>(
+        "",
+        "n",
+        2,
+        json!({"spec": {}, "status": report}),
+    ));
     assert!(!world.cluster.host("n").unwrap().ready);
     world.seen(lease(3));
     assert!(world.node_facts("n", clock()).ready);

@@ -278,8 +278,16 @@ impl Agent {
                 qemu_version: "7.2.0".to_owned(),
                 hostname: self.node.clone(),
             },
-            domains: machine.here.values().filter_map(|h| h.libvirt.clone()).collect(),
-            files: machine.here.values().filter_map(|h| h.files.clone()).collect(),
+            domains: machine
+                .here
+                .values()
+                .filter_map(|h| h.libvirt.clone())
+                .collect(),
+            files: machine
+                .here
+                .values()
+                .filter_map(|h| h.files.clone())
+                .collect(),
             declared: self.memory.domains.keys().cloned().collect(),
             generation: hypervisor.metadata.generation,
         }
@@ -433,7 +441,10 @@ impl Agent {
         }
         evidence.say(|| {
             let (node, name) = (&self.node, &desired.spec.instance.name);
-            format!("agent {node} tells of {name}: {:?} {:?}", status.outcome, status.reason)
+            format!(
+                "agent {node} tells of {name}: {:?} {:?}",
+                status.outcome, status.reason
+            )
         });
         let written = api.status(&*domain, |d| d.status = Some(status));
         match written {
@@ -473,7 +484,11 @@ impl Agent {
             evidence.after(machine, uuid, &step, done.is_ok());
             done.is_ok()
         };
-        let over = self.memory.jobs.get(uuid).is_none_or(|job| job.steps.is_empty());
+        let over = self
+            .memory
+            .jobs
+            .get(uuid)
+            .is_none_or(|job| job.steps.is_empty());
         if !done {
             self.memory.jobs.remove(uuid);
             self.wake_after(Some(RETRY), uuid.to_owned());

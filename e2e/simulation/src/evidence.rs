@@ -137,7 +137,9 @@ impl Evidence {
             passed.is_ok_and(|passed| passed < RETENTION)
         };
         match self.forced.get(&owner) {
-            None => self.broke(format!("the disk of {owner} is removed, and nobody said so")),
+            None => self.broke(format!(
+                "the disk of {owner} is removed, and nobody said so"
+            )),
             Some(since) if kept(since) => {
                 self.broke(format!("the disk of {owner} is removed before its time"));
             }
@@ -162,5 +164,6 @@ fn living<'a>(api: &'a Api, uuid: &str) -> Option<&'a Arc<Instance>> {
         bound == Some(uuid) || instance.metadata.uid.as_deref() == Some(uuid)
     };
     let all = api.all::<Instance>().filter(is_its);
-    all.filter(|i| i.metadata.deletion_timestamp.is_none()).next()
+    all.filter(|i| i.metadata.deletion_timestamp.is_none())
+        .next()
 }

@@ -58,7 +58,8 @@ pub fn run(seeds: &Range<u64>, threads: u64, keep_going: bool) -> Vec<Broken> {
             .map(|first| scope.spawn(move || run_some(first)))
             .collect();
         let ended = running.into_iter().map(thread::ScopedJoinHandle::join);
-        let broken = ended.map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let broken =
+            ended.map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         let mut broken: Vec<Broken> = broken.flatten().collect();
         broken.sort_by_key(|broken| broken.seed);
         broken

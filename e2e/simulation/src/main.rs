@@ -41,10 +41,16 @@ fn main() -> ExitCode {
         eprintln!("{broken}");
     }
     if let Some(first) = broken.first() {
-        eprintln!("the story of the first: kilonova-simulation --seed {}", first.seed);
+        eprintln!(
+            "the story of the first: kilonova-simulation --seed {}",
+            first.seed
+        );
         return ExitCode::FAILURE;
     }
     let (schedules, took) = (cli.seed.map_or(cli.seeds, |_| 1), began.elapsed());
-    println!("{schedules} schedules in {:.1} s: every law held", took.as_secs_f64());
+    println!(
+        "{schedules} schedules in {:.1} s: every law held",
+        took.as_secs_f64()
+    );
     ExitCode::SUCCESS
 }

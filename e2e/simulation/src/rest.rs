@@ -3,8 +3,8 @@
 use crate::clock;
 use crate::laws::{self, standing};
 use crate::leader::{Fate, RETENTION, Watched};
-use crate::schedule::{Broken, Schedule, Told};
 use crate::scene::{ADDRESSES, GROUP, INSTANCE_MEMORY};
+use crate::schedule::{Broken, Schedule, Told};
 use kilonova_agent_core::observed::LibvirtState;
 use kilonova_crds::condition::{find, is_true, types};
 use kilonova_crds::node::Disposition;
@@ -185,7 +185,9 @@ impl Schedule {
         };
         if !agrees {
             let power = instance.spec.power();
-            return Err(format!("{name} is to be {power:?}, and is {state:?} on {node}"));
+            return Err(format!(
+                "{name} is to be {power:?}, and is {state:?} on {node}"
+            ));
         }
         let on = here.is_some_and(|here| here.is_active());
         if on && !here.is_some_and(|here| here.is_plugged()) {
@@ -206,7 +208,7 @@ impl Schedule {
         let held: BTreeSet<&str> = self
             .machines
             .iter()
-            .flat_map(|machine| standing(&self.api, &machine.name))
+            .flat_map(|machine| standing(&self.api, machine))
             .flat_map(|domain| &domain.spec.ports)
             .flat_map(|port| &port.ips)
             .map(|address| address.ip.as_str())
@@ -216,8 +218,8 @@ impl Schedule {
         }
         let group = instance.labels().get(GROUP);
         let fits = self.machines.iter().find(|machine| {
-            let taken = laws::taken(&self.api, &machine.name);
-            let mut there = standing(&self.api, &machine.name);
+            let taken = laws::taken(&self.api, machine);
+            let mut there = standing(&self.api, machine);
             let apart = group.is_none()
                 || !there.any(|domain| {
                     let other = self.api.instance(&domain.spec.instance.uid);
@@ -228,7 +230,9 @@ impl Schedule {
         match fits {
             Some(machine) => {
                 let node = &machine.name;
-                Err(format!("{name} waits ({why:?}), though {node} could have it"))
+                Err(format!(
+                    "{name} waits ({why:?}), though {node} could have it"
+                ))
             }
             None => Ok(()),
         }
@@ -245,11 +249,18 @@ impl Schedule {
             let uuid = &domain.spec.uuid;
             if !bound.contains(uuid) || domain.spec.disposition != Disposition::Run {
                 let name = &domain.spec.instance.name;
-                return Err(format!("a Domain of {name} is left in {:?}", domain.namespace()));
+                return Err(format!(
+                    "a Domain of {name} is left in {:?}",
+                    domain.namespace()
+                ));
             }
         }
         let namespaces: BTreeSet<_> = self.api.all::<Domain>().map(|d| d.namespace()).collect();
-        let left = self.api.segments.iter().find(|s| !namespaces.contains(&s.namespace()));
+        let left = self
+            .api
+            .segments
+            .iter()
+            .find(|s| !namespaces.contains(&s.namespace()));
         match left {
             Some(segment) => Err(format!("a Segment is left in {:?}", segment.namespace())),
             None => Ok(()),

@@ -175,7 +175,11 @@ fn of_node(node: &str) -> NamespaceMeta {
         uid: Some(format!("namespace-of-{node}")),
         resource_version: Some("1".to_owned()),
         labels: Some([(NODE_NAMESPACE_LABEL.to_owned(), String::new())].into()),
-        annotations: Some(annotations.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+        annotations: Some(
+            annotations
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
+        ),
         ..ObjectMeta::default()
     };
     metadata.into_response_partial::<Namespace>()

@@ -203,7 +203,8 @@ impl Schedule {
             let kept = domain.spec.disposition == Disposition::Release;
             mark(kept, Mark::Abandoned);
         }
-        let orphans = |h: &Arc<Hypervisor>| h.status.as_ref().is_some_and(|s| !s.orphans.is_empty());
+        let orphans =
+            |h: &Arc<Hypervisor>| h.status.as_ref().is_some_and(|s| !s.orphans.is_empty());
         mark(self.api.all::<Hypervisor>().any(orphans), Mark::Orphan);
     }
 
@@ -288,7 +289,8 @@ impl Schedule {
                 let entries = from + self.random.below(seen + unseen - from + 1);
                 if !leader.list(&self.api, watched, entries) {
                     let term = leader.term;
-                    self.evidence.say(|| format!("leader {term} ends: the server went back"));
+                    self.evidence
+                        .say(|| format!("leader {term} ends: the server went back"));
                     self.leaders.remove(chosen);
                 }
             }
@@ -299,7 +301,8 @@ impl Schedule {
     pub(crate) fn lead(&mut self) {
         self.api.term += 1;
         let term = self.api.term;
-        self.evidence.say(|| format!("leader {term} takes the Lease"));
+        self.evidence
+            .say(|| format!("leader {term} takes the Lease"));
         self.leaders.push(Leader::new(term, &self.scene));
     }
 

@@ -69,7 +69,8 @@ impl Schedule {
         let instance = self.scene.instance(name, group);
         if self.api.create(instance).is_ok() {
             self.story.made += 1;
-            self.evidence.say(|| format!("a tenant makes {name}, group {group:?}"));
+            self.evidence
+                .say(|| format!("a tenant makes {name}, group {group:?}"));
         }
     }
 
@@ -84,7 +85,8 @@ impl Schedule {
         let Some(instance) = self.any_instance() else {
             return;
         };
-        self.evidence.say(|| format!("a tenant deletes {}", instance.name_any()));
+        self.evidence
+            .say(|| format!("a tenant deletes {}", instance.name_any()));
         self.evidence.deleted.extend(instance.uid());
         // It is there.
         let _ = self.api.delete(&instance);
@@ -94,10 +96,17 @@ impl Schedule {
         let Some(mut instance) = self.any_instance() else {
             return;
         };
-        let powers = [Power::On, Power::On, Power::Off, Power::Paused, Power::Suspended];
+        let powers = [
+            Power::On,
+            Power::On,
+            Power::Off,
+            Power::Paused,
+            Power::Suspended,
+        ];
         instance.spec.power = self.random.pick(&powers).copied();
         let power = instance.spec.power();
-        self.evidence.say(|| format!("a tenant wants {} {power:?}", instance.name_any()));
+        self.evidence
+            .say(|| format!("a tenant wants {} {power:?}", instance.name_any()));
         let _ = self.api.replace(instance);
     }
 
@@ -106,7 +115,8 @@ impl Schedule {
         let Some(instance) = self.any_instance() else {
             return;
         };
-        self.evidence.say(|| format!("somebody removes {} by force", instance.name_any()));
+        self.evidence
+            .say(|| format!("somebody removes {} by force", instance.name_any()));
         let uid = instance.uid().unwrap_or_default();
         self.evidence.forced.insert(uid, clock::passed());
         if let Ok(mut bare) = self.api.finalizers(&instance, Vec::new()) {
@@ -120,7 +130,8 @@ impl Schedule {
         let all: Vec<Arc<Domain>> = self.api.all::<Domain>().cloned().collect();
         if let Some(domain) = self.random.pick(&all) {
             let name = &domain.spec.instance.name;
-            self.evidence.say(|| format!("somebody deletes the Domain of {name}"));
+            self.evidence
+                .say(|| format!("somebody deletes the Domain of {name}"));
             let _ = self.api.delete(&**domain);
         }
     }
@@ -164,7 +175,8 @@ impl Schedule {
         } else {
             agent.connected = !agent.connected;
             let connected = agent.connected;
-            self.evidence.say(|| format!("agent {node} connected: {connected}"));
+            self.evidence
+                .say(|| format!("agent {node} connected: {connected}"));
         }
     }
 
@@ -211,7 +223,8 @@ impl Schedule {
             taints: Some(vec![taint]),
             ..NodeSpec::default()
         });
-        self.evidence.say(|| format!("an operator says of {name}: gone: {gone}"));
+        self.evidence
+            .say(|| format!("an operator says of {name}: gone: {gone}"));
         let _ = self.api.replace(node);
     }
 
@@ -219,10 +232,15 @@ impl Schedule {
     fn room_fault(&mut self) {
         let chosen = self.random.below(self.machines.len());
         let machine = &mut self.machines[chosen];
-        machine.hidden = if machine.hidden == 0 { machine.memory } else { 0 };
+        machine.hidden = if machine.hidden == 0 {
+            machine.memory
+        } else {
+            0
+        };
         self.agents[chosen].changes_kernel();
         let (name, hidden) = (machine.name.clone(), machine.hidden);
-        self.evidence.say(|| format!("{name}: {hidden} bytes are taken by something else"));
+        self.evidence
+            .say(|| format!("{name}: {hidden} bytes are taken by something else"));
     }
 
     fn guest_stops(&mut self) {
@@ -232,7 +250,8 @@ impl Schedule {
         if let Some(uuid) = self.random.pick(&all)
             && machine.guest_stops(uuid)
         {
-            self.evidence.say(|| format!("the guest of {uuid} shuts itself down"));
+            self.evidence
+                .say(|| format!("the guest of {uuid} shuts itself down"));
             self.agents[chosen].wake(uuid);
         }
     }

@@ -6,6 +6,7 @@ use super::segment::{ensure, unpin};
 use super::{Done, Known};
 use crate::api::Kind;
 use crate::clock;
+use k8s_openapi::jiff::SignedDuration;
 use kilonova_controllers::world::{Decision, Next, Work};
 use kilonova_controllers_core::binding::Binding;
 use kilonova_controllers_core::cluster::BindingFault;
@@ -15,7 +16,6 @@ use kilonova_controllers_core::status::{Verdict, differs};
 use kilonova_crds::names::{self, ABANDONED_ANNOTATION, INSTANCE_FINALIZER};
 use kilonova_crds::v1alpha1::InstanceStatus;
 use kilonova_crds::{Domain, Instance};
-use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -94,9 +94,7 @@ impl InstanceLook {
         let Next { instance, action } = next;
         match (action, instance) {
             (Action::Nothing, instance) => self.settle(instance.as_deref(), None).await,
-            (Action::Wait(pause), instance) => {
-                self.settle(instance.as_deref(), Some(&pause)).await
-            }
+            (Action::Wait(pause), instance) => self.settle(instance.as_deref(), Some(&pause)).await,
             (Action::CreateDomain(write), instance) => {
                 self.create_domain(instance.as_deref(), write).await
             }
@@ -175,11 +173,11 @@ impl InstanceLook {
             Ok(binding) => self.write_binding(instance, &binding).await,
             Err(wait) => {
                 let verdict = Verdict::Waits(&wait);
-                let status =
-                    self.look
-                        .known
-                        .borrow()
-                        .status(instance, verdict, None, clock::now());
+                let status = self
+                    .look
+                    .known
+                    .borrow()
+                    .status(instance, verdict, None, clock::now());
                 self.write_status(instance, status).await?;
                 Ok(Some(Done::Settled))
             }
@@ -236,7 +234,9 @@ impl InstanceLook {
                 _ => Verdict::Keep,
             };
             let known = Rc::clone(&self.look.known);
-            let status = known.borrow().status(instance, verdict, pause, clock::now());
+            let status = known
+                .borrow()
+                .status(instance, verdict, pause, clock::now());
             self.write_status(instance, status).await?;
         }
         Ok(Some(until(pause)))

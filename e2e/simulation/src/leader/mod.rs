@@ -273,7 +273,10 @@ impl Leader {
         let work = under_way.work.clone();
         if under_way.line.is_busy() {
             under_way.line.arrive(api, fate);
-            return Some(format!("leader {}: request for {work:?}: {fate:?}", self.term));
+            return Some(format!(
+                "leader {}: request for {work:?}: {fate:?}",
+                self.term
+            ));
         }
         let ended = self.advance(task);
         Some(match ended {

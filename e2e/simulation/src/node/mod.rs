@@ -85,12 +85,13 @@ impl Machine {
     #[must_use]
     pub fn observe(&self, uuid: &str, restart_wait: Option<Duration>) -> Observed {
         let here = self.here.get(uuid).cloned().unwrap_or_default();
-        let metadata = here.libvirt.as_ref().and_then(|domain| {
-            match ownership(CLUSTER, domain) {
+        let metadata = here
+            .libvirt
+            .as_ref()
+            .and_then(|domain| match ownership(CLUSTER, domain) {
                 Ownership::Own(metadata) => Some(metadata),
                 Ownership::Foreign => None,
-            }
-        });
+            });
         Observed {
             libvirt: here.libvirt,
             metadata,

@@ -134,7 +134,10 @@ impl Here {
 
     fn start(&mut self, restore: bool) -> Result<(), StepError> {
         need(!self.is_active(), "it runs already")?;
-        let drive = self.files.as_ref().is_some_and(|f| f.config_drive.is_some());
+        let drive = self
+            .files
+            .as_ref()
+            .is_some_and(|f| f.config_drive.is_some());
         need(self.has_disk() && drive, "no disk to start from")?;
         let beside = |place: &PortPlace| *place == PortPlace::Beside;
         need(self.ports.values().all(beside), "a tap is not beside")?;
