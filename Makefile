@@ -9,6 +9,8 @@ E2E_SUITES  ?= 2
 E2E_THREADS ?= 2
 E2E    := -p kilonova-e2e -p kilonova-controllers
 SUITES := way $(basename $(notdir $(filter-out %/api_common %/cluster,$(wildcard e2e/tests/*))))
+# How many orders of events `make bench` tries.
+SEEDS ?= 1000000
 # How many nodes `make lab` starts.
 NODES ?= 2
 
@@ -60,8 +62,9 @@ lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 
 unit: ## tests without a control plane (root: network namespaces, a libvirtd of their own)
 	cargo test --quiet --workspace --exclude kilonova-e2e --exclude kilonova-controllers
-	cargo test --quiet -p kilonova-controllers --bins
+	cargo test --quiet -p kilonova-controllers --lib --bins
 	cargo test --quiet -p kilonova-e2e --lib --bins
+	cargo run --release --quiet -p kilonova-simulation -- --seeds 10000
 
 gitops: ## what kstatus and Argo CD say of our objects
 	cd gitops && go vet ./... && go test ./...
@@ -83,6 +86,7 @@ test-lab: build ## tests on real Kubernetes nodes, with the charts installed (ro
 bench: setup ## measurements, as ratios in one run (root, some minutes, best on a quiet machine); see docs/performance.md
 	cargo bench --quiet -p kilonova-e2e --bench way
 	cargo bench --quiet -p kilonova-controllers-core --bench placement
+	cargo run --release --quiet -p kilonova-simulation -- --seeds $(SEEDS)
 
 crds: ## write the CRDs and docs/api.md from crds/
 	cargo run --quiet -p kilonova-crds --bin crdgen -- $(CRDS) docs/api.md
