@@ -12,6 +12,8 @@ SUITES := way $(basename $(notdir $(filter-out %/api_common %/cluster,$(wildcard
 # What an upgrade starts from, and whether this clone has it.
 PREVIOUS := $(shell cat e2e/previous-release)
 HISTORY   = $(shell git cat-file -e $(PREVIOUS) 2> /dev/null && echo yes)
+# How many orders of events `make bench` tries.
+SEEDS ?= 1000000
 # How many nodes `make lab` starts.
 NODES ?= 2
 
@@ -69,8 +71,9 @@ lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 
 unit: ## tests without a control plane (root: network namespaces, a libvirtd of their own)
 	cargo test --quiet --workspace --exclude kilonova-e2e --exclude kilonova-controllers
-	cargo test --quiet -p kilonova-controllers --bins
+	cargo test --quiet -p kilonova-controllers --lib --bins
 	cargo test --quiet -p kilonova-e2e --lib --bins
+	cargo run --release --quiet -p kilonova-simulation -- --seeds 10000
 
 gitops: ## what kstatus and Argo CD say of our objects
 	cd gitops && go vet ./... && go test ./...
@@ -93,6 +96,7 @@ test-lab: build ## tests on real Kubernetes nodes, with the charts installed (ro
 bench: setup ## measurements, as ratios in one run (root, some minutes, best on a quiet machine); see docs/performance.md
 	cargo bench --quiet -p kilonova-e2e --bench way
 	cargo bench --quiet -p kilonova-controllers-core --bench placement
+	cargo run --release --quiet -p kilonova-simulation -- --seeds $(SEEDS)
 
 crds: ## write the CRDs and docs/api.md from crds/
 	cargo run --quiet -p kilonova-crds --bin crdgen -- $(CRDS) docs/api.md

@@ -1,5 +1,10 @@
 //! What the controllers know, and what follows from it, apart from the process around it: nothing
-//! here asks an API server or waits, so that all of it can be run through any order of events.
+//! here asks an API server or waits but [`cache::reflect`], so that all of it can be run through any
+//! order of events.
+#![allow(
+    clippy::must_use_candidate,
+    reason = "what the program beside it calls, and the simulation"
+)]
 
 pub mod cache;
 pub mod health;

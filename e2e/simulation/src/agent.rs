@@ -43,12 +43,25 @@ struct Job {
     steps: VecDeque<Step>,
 }
 
+/// How far the process has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It was not told anything.
+    #[default]
+    New,
+    /// It knows what should be here.
+    Listed,
+    /// What is forfeited has no network any more: the rest may begin.
+    Open,
+    /// The server was told of the node.
+    Told,
+}
+
 /// What does not outlive the process.
 #[derive(Default)]
 struct Memory {
-    listed: bool,
-    gate: bool,
-    told: bool,
+    stage: Stage,
+    /// What the node reports of itself may have changed.
     census: bool,
     domains: BTreeMap<String, Arc<Domain>>,
     segments: BTreeMap<String, SegmentSpec>,
@@ -58,7 +71,6 @@ struct Memory {
     woken: BTreeSet<String>,
     later: Vec<(Duration, String)>,
     restarts: BTreeMap<String, Backoff>,
-    last: Option<Hypervisor>,
 }
 
 /// One process, and whether it runs at all.
@@ -106,13 +118,13 @@ impl Agent {
     /// Whether it knows what should be here, and carries that out.
     #[must_use]
     pub fn works(&self) -> bool {
-        self.running && self.memory.gate
+        self.running && self.memory.stage >= Stage::Open
     }
 
     /// Whether the server was told of the node.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        self.memory.told
+        self.memory.stage == Stage::Told
     }
 
     /// Whether anything is under way, or to be looked at now.
@@ -126,7 +138,7 @@ impl Agent {
 
     /// The list at the start.
     pub fn list(&mut self, api: &Api) {
-        if self.memory.listed || !self.talks() {
+        if self.memory.stage >= Stage::Listed || !self.talks() {
             return;
         }
         let memory = &mut self.memory;
@@ -144,12 +156,12 @@ impl Agent {
         }
         memory.domains_seen = api.domains.log.len();
         memory.segments_seen = api.segments.log.len();
-        memory.listed = true;
+        memory.stage = Stage::Listed;
     }
 
     /// The watch of Domains delivers its next entry; true where there was one.
     pub fn deliver_domain(&mut self, api: &Api) -> bool {
-        if !self.talks() || !self.memory.listed {
+        if !self.talks() || self.memory.stage < Stage::Listed {
             return false;
         }
         let memory = &mut self.memory;
@@ -177,7 +189,7 @@ impl Agent {
 
     /// The watch of Segments delivers its next entry; true where there was one.
     pub fn deliver_segment(&mut self, api: &Api) -> bool {
-        if !self.talks() || !self.memory.listed {
+        if !self.talks() || self.memory.stage < Stage::Listed {
             return false;
         }
         let memory = &mut self.memory;
@@ -200,7 +212,7 @@ impl Agent {
 
     /// Takes the network from what is forfeited, then lets the rest begin.
     pub fn open_gate(&mut self, machine: &mut Machine) {
-        if !self.running || !self.memory.listed || self.memory.gate {
+        if !self.running || self.memory.stage != Stage::Listed {
             return;
         }
         let forfeited = self.memory.domains.values().filter(|d| d.spec.forfeited);
@@ -215,7 +227,7 @@ impl Agent {
                 let _ = machine.carry_out(&uuid, step);
             }
         }
-        self.memory.gate = true;
+        self.memory.stage = Stage::Open;
         self.memory.census = true;
         self.wake_all(machine);
     }
@@ -242,7 +254,8 @@ impl Agent {
 
     /// Reports the node where something differs.
     pub fn report_node(&mut self, api: &mut Api, scene: &Scene, machine: &Machine) {
-        if !self.talks() || !self.memory.gate || self.memory.told && !self.memory.census {
+        let nothing_new = self.is_known() && !self.memory.census;
+        if !self.talks() || self.memory.stage < Stage::Open || nothing_new {
             return;
         }
         let found = api.get::<Hypervisor>("", &self.node);
@@ -256,10 +269,10 @@ impl Agent {
         let previous = hypervisor.status.as_ref();
         let status = self.report(machine, &hypervisor).status(previous, &time());
         if differs(previous, &status) {
-            let written = api.status(&hypervisor, |h| h.status = Some(status));
-            self.memory.last = written.ok();
+            // Nobody else writes it in between.
+            let _ = api.status(&hypervisor, |h| h.status = Some(status));
         }
-        self.memory.told = true;
+        self.memory.stage = Stage::Told;
         self.memory.census = false;
     }
 
@@ -301,7 +314,7 @@ impl Agent {
 
     /// Renews the Lease, once the node was reported.
     pub fn renew(&mut self, api: &mut Api) {
-        if !self.talks() || !self.memory.told {
+        if !self.talks() || !self.is_known() {
             return;
         }
         self.renewals += 1;
@@ -328,7 +341,7 @@ impl Agent {
         for (_, uuid) in memory.later.extract_if(.., |(at, _)| *at <= now) {
             memory.woken.insert(uuid);
         }
-        if !memory.gate {
+        if memory.stage < Stage::Open {
             return Vec::new();
         }
         let free = |uuid: &&String| !memory.jobs.contains_key(*uuid);

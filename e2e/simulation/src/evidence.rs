@@ -163,7 +163,6 @@ fn living<'a>(api: &'a Api, uuid: &str) -> Option<&'a Arc<Instance>> {
         let bound = instance.status.as_ref().and_then(|s| s.uuid.as_deref());
         bound == Some(uuid) || instance.metadata.uid.as_deref() == Some(uuid)
     };
-    let all = api.all::<Instance>().filter(is_its);
-    all.filter(|i| i.metadata.deletion_timestamp.is_none())
-        .next()
+    let mut all = api.all::<Instance>().filter(is_its);
+    all.find(|i| i.metadata.deletion_timestamp.is_none())
 }

@@ -22,7 +22,7 @@ type Holders<'a> = BTreeMap<(&'a str, &'a str), &'a str>;
 pub fn check(api: &Api, machines: &[Machine]) -> Result<(), String> {
     one_owner(machines)?;
     room(api, machines)?;
-    promised_once(api)?;
+    promised_once(api, machines)?;
     plugged_once(api, machines)?;
     apart(api, machines)
 }
@@ -47,12 +47,6 @@ fn one_owner(machines: &[Machine]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a Domain stands for something on its node.
-#[must_use]
-pub fn stands(domain: &Domain) -> bool {
-    !domain.spec.forfeited && !ended(domain, Disposition::Purge, Outcome::Purged)
-}
-
 fn ended(domain: &Domain, disposition: Disposition, outcome: Outcome) -> bool {
     let status = domain.status.as_ref();
     domain.spec.disposition == disposition
@@ -61,24 +55,31 @@ fn ended(domain: &Domain, disposition: Disposition, outcome: Outcome) -> bool {
         })
 }
 
-/// The Domains of a node that stand for something.
-pub fn standing<'a>(api: &'a Api, node: &str) -> impl Iterator<Item = &'a Arc<Domain>> {
-    let namespace = names::node_namespace(node);
-    api.all::<Domain>()
-        .filter(move |d| d.namespace().as_deref() == Some(&*namespace) && stands(d))
+/// The Domains of a node that stand for something there: that may run, or of which something is
+/// left. One that was made for no more than to be purged, in case, holds nothing from anybody.
+pub fn standing<'a>(api: &'a Api, machine: &'a Machine) -> impl Iterator<Item = &'a Arc<Domain>> {
+    let namespace = names::node_namespace(&machine.name);
+    let stands = move |domain: &&Arc<Domain>| {
+        let purged = ended(domain, Disposition::Purge, Outcome::Purged);
+        let never = domain.spec.disposition == Disposition::Purge
+            && !machine.here.contains_key(&domain.spec.uuid);
+        domain.namespace().as_deref() == Some(&*namespace)
+            && !(domain.spec.forfeited || purged || never)
+    };
+    api.all::<Domain>().filter(stands)
 }
 
 /// Memory that the Domains of a node take, in bytes.
 #[must_use]
-pub fn taken(api: &Api, node: &str) -> u64 {
+pub fn taken(api: &Api, machine: &Machine) -> u64 {
     let released = |d: &Domain| ended(d, Disposition::Release, Outcome::Released);
-    let domains = standing(api, node).filter(|d| !released(d));
+    let domains = standing(api, machine).filter(|d| !released(d));
     domains.map(|_| INSTANCE_MEMORY).sum()
 }
 
 /// Never more is promised of a node than it has.
 fn room(api: &Api, machines: &[Machine]) -> Result<(), String> {
-    let over = |machine: &&Machine| taken(api, &machine.name) > machine.memory;
+    let over = |machine: &&Machine| taken(api, machine) > machine.memory;
     match machines.iter().find(over) {
         Some(machine) => Err(format!("{} is overcommitted", machine.name)),
         None => Ok(()),
@@ -86,10 +87,9 @@ fn room(api: &Api, machines: &[Machine]) -> Result<(), String> {
 }
 
 /// Never two Domains of one address or MAC in a Network.
-fn promised_once(api: &Api) -> Result<(), String> {
+fn promised_once(api: &Api, machines: &[Machine]) -> Result<(), String> {
     let mut holders = Holders::new();
-    let domains = api.all::<Domain>().filter(|domain| stands(domain));
-    for domain in domains {
+    for domain in machines.iter().flat_map(|machine| standing(api, machine)) {
         for port in &domain.spec.ports {
             let ips = port.ips.iter().map(|address| address.ip.as_str());
             for name in ips.chain([port.mac.as_str()]) {
@@ -146,7 +146,7 @@ pub fn declared_gone(api: &Api, node: &str) -> bool {
 fn apart(api: &Api, machines: &[Machine]) -> Result<(), String> {
     for machine in machines {
         let mut there: BTreeMap<String, String> = BTreeMap::new();
-        for domain in standing(api, &machine.name) {
+        for domain in standing(api, machine) {
             let Some(group) = group_of(api, domain) else {
                 continue;
             };

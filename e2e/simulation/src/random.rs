@@ -1,4 +1,4 @@
-//! Chance that a seed decides (SplitMix64): equal on every machine, and nothing to depend on.
+//! Chance that a seed decides (`SplitMix64`): equal on every machine, and nothing to depend on.
 
 /// A source of chance.
 #[derive(Clone, Debug)]

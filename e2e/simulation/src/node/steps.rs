@@ -42,8 +42,10 @@ impl Machine {
 impl Here {
     fn carry_out(&mut self, uuid: &str, step: &Step, cached: bool) -> Result<(), StepError> {
         match step {
-            Step::Confirm | Step::FetchImage(_) => {}
-            Step::EnsureSegment(_) | Step::LeaveSegment(_) => {}
+            Step::Confirm
+            | Step::FetchImage(_)
+            | Step::EnsureSegment(_)
+            | Step::LeaveSegment(_) => {}
             Step::WriteRecord(record) => self.directory(uuid).record = Some((**record).clone()),
             Step::CreateDisk { size_bytes, .. } => {
                 need(cached, "no image to make a disk from")?;
