@@ -15,7 +15,7 @@ use kilonova_agent_core::hypervisor::{NodeReport, differs};
 use kilonova_agent_core::observed::{LibvirtDomain, NodeFacts};
 use kilonova_common::telemetry::chain;
 use kilonova_crds::Hypervisor;
-use kilonova_crds::v1alpha1::Share;
+use kilonova_crds::v1alpha1::{HypervisorStatus, Share};
 use kube::Client;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -35,6 +35,18 @@ const LOOK: Duration = Duration::from_mins(1);
 /// How often it is made sure that the Hypervisor is still there.
 const VERIFY_EVERY: u32 = 5;
 
+/// Why the cluster was not told of this node. Until it was, its orphans are not known, and no Lease
+/// says that its agent is at work.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// It is not known what lies here.
+    #[error("cannot read the state directory")]
+    Storage(#[from] kilonova_agent_storage::Error),
+    /// It was not taken.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
 /// The reporter of this node.
 pub struct Node {
     /// Its name.
@@ -53,7 +65,7 @@ pub struct Node {
 
 impl Node {
     /// Reports once; nothing is written where nothing differs.
-    async fn report(&self, runner: &Runner) -> Result<(), WriteError> {
+    async fn report(&self, runner: &Runner) -> Result<(), ReportError> {
         let parts = runner.parts();
         let (domains, trouble) = match parts.libvirt.list().await {
             Ok(domains) => (domains, None),
@@ -62,12 +74,9 @@ impl Node {
         parts.metrics.libvirt_up.set(i64::from(trouble.is_none()));
         let previous = self.last.lock().clone();
         let previous_status = previous.as_ref().and_then(|h| h.status.as_ref());
-        let Some(mut status) = self
+        let mut status = self
             .status(runner, &domains, trouble.as_deref(), previous.as_ref())
-            .await
-        else {
-            return Ok(());
-        };
+            .await?;
         if trouble.is_some() {
             // What cannot be seen now is what it was.
             let kept = previous_status.cloned().unwrap_or_default();
@@ -81,43 +90,30 @@ impl Node {
                 Ok(written) => Some(written),
                 Err(error) => {
                     *self.last.lock() = None;
-                    return Err(error);
+                    return Err(error.into());
                 }
             };
         }
         Ok(())
     }
 
-    /// `None` where the state directory or the NICs cannot be read.
     async fn status(
         &self,
         runner: &Runner,
         domains: &[LibvirtDomain],
         trouble: Option<&str>,
         previous: Option<&Hypervisor>,
-    ) -> Option<kilonova_crds::v1alpha1::HypervisorStatus> {
+    ) -> Result<HypervisorStatus, ReportError> {
         let parts = runner.parts();
-        let files = match parts.storage.instances().list().await {
-            Ok(files) => files,
-            Err(error) => {
-                warn!(error = chain(&error), "cannot read the state directory");
-                return None;
-            }
-        };
-        let capacity = parts.storage.capacity().ok()?;
+        let files = parts.storage.instances().list().await?;
+        let capacity = parts.storage.capacity()?;
         let own: u64 = files
             .iter()
             .filter_map(|f| Some(f.disk.as_ref()?.allocated_bytes))
             .sum();
         let own = own.saturating_add(parts.storage.images().used().await.unwrap_or(0));
         let used = capacity.total.saturating_sub(capacity.free);
-        let nics = match parts.network.nics().await {
-            Ok(nics) => nics,
-            Err(error) => {
-                warn!(error = chain(&error), "cannot read this node's NICs");
-                return None;
-            }
-        };
+        let nics = parts.network.nics().await;
         let report = NodeReport {
             cluster_id: &parts.settings.cluster_id,
             facts: Some(&self.facts),
@@ -135,7 +131,7 @@ impl Node {
             generation: previous.and_then(|h| h.metadata.generation),
         };
         let status = previous.and_then(|h| h.status.as_ref());
-        Some(report.status(status, &Time(Timestamp::now())))
+        Ok(report.status(status, &Time(Timestamp::now())))
     }
 
     /// Reports whenever something may have changed, for ever.
