@@ -5,7 +5,7 @@ use crate::dhcp::DhcpError;
 use crate::files::FilesError;
 use crate::netlink::NetlinkError;
 use crate::netns::NetnsError;
-use kilonova_agent_core::network::plan::Trouble;
+use kilonova_agent_core::network::plan::Lack;
 use kilonova_agent_core::network::rules::MalformedListing;
 use kilonova_agent_core::network::{LinkName, Netns};
 use std::fmt;
@@ -43,8 +43,8 @@ pub enum Error {
         source: io::Error,
     },
     /// The node has not what the Segment needs.
-    #[error(transparent)]
-    Trouble(#[from] Trouble),
+    #[error("{0}")]
+    Lacks(Lacks),
     /// The Segment is not on this node.
     #[error("there is no Segment {0} on this node")]
     NoSegment(Netns),
@@ -54,6 +54,20 @@ pub enum Error {
     /// Several things went wrong in one teardown.
     #[error("{0}")]
     Several(Several),
+}
+
+/// All that the node has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacks(pub Vec<Lack>);
+
+impl fmt::Display for Lacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, lack) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{lack}")?;
+        }
+        Ok(())
+    }
 }
 
 /// All that went wrong in one teardown.

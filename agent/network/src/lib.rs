@@ -21,7 +21,7 @@ mod watch;
 
 pub use command::CommandError;
 pub use dhcp::DhcpError;
-pub use error::{Error, Several};
+pub use error::{Error, Lacks, Several};
 pub use files::FilesError;
 pub use netlink::NetlinkError;
 pub use netns::NetnsError;
@@ -31,6 +31,7 @@ use error::Failures;
 use files::RunDirectory;
 use ipnet::Ipv4Net;
 use kilonova_agent_core::hypervisor::NicInNetwork;
+use kilonova_agent_core::network::plan::Step;
 use kilonova_agent_core::network::rules::Reach;
 use kilonova_agent_core::network::{
     LinkName, Netns, NodeNetwork, PhysicalNetworks, PortDesired, SegmentDesired,
@@ -142,11 +143,8 @@ impl Network {
         self.physical_networks.iter().next().is_some()
     }
 
-    /// The NICs in physical networks, as they are.
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub async fn nics(&self) -> Result<Vec<NicInNetwork>, Error> {
+    /// The NICs in physical networks, as they are; one that cannot be looked at is at fault.
+    pub async fn nics(&self) -> Vec<NicInNetwork> {
         self.read_nics().await
     }
 
@@ -189,13 +187,24 @@ impl Network {
             let _shared = self.shared.lock().await;
             // Again, now that no other Segment changes what both see.
             plan = self.plan_segment(segment).await?;
+            let fresh = plan.steps.contains(&Step::MakeNetns);
             for step in plan.steps {
                 tracing::debug!(netns = %segment.netns, ?step, "network");
-                self.execute(&segment.netns, step).await?;
+                match self.execute(&segment.netns, step, fresh).await {
+                    // What is left is the uplink's.
+                    Err(Error::Lacks(Lacks(more))) => {
+                        plan.lacks.extend(more);
+                        break;
+                    }
+                    done => done?,
+                }
             }
         }
         self.watches.start(&segment.netns).await;
-        plan.trouble.map_or(Ok(()), |trouble| Err(trouble.into()))
+        if plan.lacks.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Lacks(Lacks(plan.lacks)))
     }
 
     /// Makes a port's tap in the netns of libvirtd, for a domain that is about to be started,

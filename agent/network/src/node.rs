@@ -1,8 +1,8 @@
 //! The node's own netns: what every routed Segment shares.
 
 use crate::Network;
-use crate::error::{Error, Failures};
-use crate::netlink::Netlink;
+use crate::error::{Error, Failures, Several};
+use crate::netlink::{Netlink, NetlinkError};
 use crate::{files, nft, switches};
 use kilonova_agent_core::hypervisor::NicInNetwork;
 use kilonova_agent_core::network::rules::{self, ForwardChain, Listing, Record};
@@ -58,18 +58,27 @@ impl Network {
     }
 
     /// Every NIC in a physical network.
-    pub(crate) async fn read_nics(&self) -> Result<Vec<NicInNetwork>, Error> {
+    pub(crate) async fn read_nics(&self) -> Vec<NicInNetwork> {
         let names: Vec<_> = self.physical_networks.iter().map(|(_, nic)| nic).collect();
         if names.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        let found = Netlink::open(None).await?.nics(&names).await?;
+        let read = async { Netlink::open(None).await?.nics(&names).await };
+        let found = read.await.map_err(|error| one(error).to_string());
         let of = |(network, name): (&PhysicalNetwork, &str)| {
-            let nic = found.iter().find(|nic| nic.name == name).cloned();
-            let nic = nic.ok_or_else(|| NicFault::Missing(name.to_owned()));
+            let nic = match &found {
+                Ok(found) => {
+                    let nic = found.iter().find(|nic| nic.name == name).cloned();
+                    nic.ok_or_else(|| NicFault::Missing(name.to_owned()))
+                }
+                Err(why) => Err(NicFault::Unreadable {
+                    nic: name.to_owned(),
+                    why: why.clone(),
+                }),
+            };
             (network.clone(), nic)
         };
-        Ok(self.physical_networks.iter().map(of).collect())
+        self.physical_networks.iter().map(of).collect()
     }
 
     async fn node_rules(&self, chains: &str) -> Result<RulesState, Error> {
@@ -127,6 +136,11 @@ impl Network {
         links.retain(|name, _| LinkName::new(name).is_ok_and(|name| name.is_transit()));
         Ok(links)
     }
+}
+
+/// An error that is told with all its causes.
+fn one(error: NetlinkError) -> Several {
+    Several(vec![error.into()])
 }
 
 /// Takes our accepts out of the chains of others.

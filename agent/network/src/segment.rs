@@ -1,10 +1,10 @@
 //! A Segment: observed, and carried out step by step.
 
 use crate::Network;
-use crate::error::{Error, Failures};
+use crate::error::{Error, Failures, Lacks};
 use crate::netlink::Netlink;
 use crate::{dhcp, files, netns, nft, switches};
-use kilonova_agent_core::network::plan::{self, Place, Plan, Step};
+use kilonova_agent_core::network::plan::{self, Lack, Place, Plan, Step};
 use kilonova_agent_core::network::rules::{Listing, Record};
 use kilonova_agent_core::network::{
     BRIDGE, LinkName, LinkObserved, Netns, NetworkRef, PortObserved, SegmentDesired,
@@ -83,8 +83,13 @@ impl Network {
         ))
     }
 
-    /// Carries one step out.
-    pub(crate) async fn execute(&self, netns: &Netns, step: Step) -> Result<(), Error> {
+    /// Carries one step out. `fresh`: the netns was made just now.
+    pub(crate) async fn execute(
+        &self,
+        netns: &Netns,
+        step: Step,
+        fresh: bool,
+    ) -> Result<(), Error> {
         match step {
             Step::MakeNetns => self.make_netns(netns).await,
             Step::Switch(key, value) => switches::set(Some(netns), key.to_owned(), value).await,
@@ -97,7 +102,11 @@ impl Network {
             Step::ApplyNodeRules(text) => self.apply_node_rules(text).await,
             Step::AcceptForward(chain, stale) => self.accept_forward(&chain, &stale).await,
             Step::MakeTransit(name) => make_transit(netns, &name).await,
-            Step::MakeUplink(nic, vlan) => make_uplink(netns, &nic, vlan).await,
+            Step::MakeUplink(nic, vlan) => make_uplink(netns, nic, vlan, fresh).await,
+            Step::SilenceNic(name) => {
+                let key = format!("ipv6/conf/{name}/disable_ipv6");
+                switches::set(None, key, "1").await
+            }
             Step::RaiseNic(name) => Ok(Netlink::open(None).await?.raise(&name).await?),
             Step::Serve(configuration) => self.serve(netns, configuration).await,
             Step::StopServing => self.stop_serving(netns).await,
@@ -246,15 +255,27 @@ const LINGERS: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has.
 const LINGERS_POLL: Duration = Duration::from_millis(50);
 
-/// Makes the link to a Segment's other nodes, in its netns, on a NIC of the node.
-async fn make_uplink(netns: &Netns, nic: &str, vlan: Option<u16>) -> Result<(), Error> {
+/// Makes the link to a Segment's other nodes, in its netns, on a NIC of the node. Only a netns that
+/// was made just now may be in the place of one that the kernel has not ended yet: else what is
+/// taken stays so, and nobody is kept waiting for it.
+async fn make_uplink(
+    netns: &Netns,
+    nic: String,
+    vlan: Option<u16>,
+    fresh: bool,
+) -> Result<(), Error> {
     tracing::info!(%netns, nic, vlan, "joining a physical network");
     let node = Netlink::open(None).await?;
     let since = Instant::now();
     loop {
-        match node.make_uplink(nic, vlan, netns).await {
-            Err(error) if error.is_taken() && since.elapsed() < LINGERS => {
+        match node.make_uplink(&nic, vlan, netns).await {
+            Err(error) if error.is_taken() && fresh && since.elapsed() < LINGERS => {
                 tokio::time::sleep(LINGERS_POLL).await;
+            }
+            Err(error) if error.is_taken() => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%netns, nic, vlan, error, "cannot join a physical network");
+                return Err(Error::Lacks(Lacks(vec![Lack::Taken { nic, vlan }])));
             }
             done => return Ok(done?),
         }

@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 
 /// How long what is told is gathered before anybody looks: one change is many messages.
 const SETTLE: Duration = Duration::from_millis(100);
+/// The same for the node's own netns, where much else happens, and all of it is read each time.
+const NODE_SETTLE: Duration = Duration::from_millis(500);
 /// How long to wait where the kernel cannot be listened to.
 const RETRY: Duration = Duration::from_secs(10);
 /// Largest message that is read whole: the kernel's own are a page or two.
@@ -35,6 +37,9 @@ pub enum Change {
     /// In the node's own: a NIC in a physical network, the way out of a Segment, or a rule of ours.
     Node,
 }
+
+/// NICs in physical networks, and the ways out of Segments.
+type Concern = (Vec<NicInNetwork>, BTreeMap<String, LinkObserved>);
 
 /// Who listens, where.
 #[derive(Debug)]
@@ -109,9 +114,10 @@ impl Network {
     }
 
     async fn heed_node(&self, tell: &impl Fn(Change)) {
+        let mut before = self.concern().await.ok();
         loop {
             match Ears::open(None).await {
-                Ok(ears) => self.listen_to_node(&ears, tell).await,
+                Ok(ears) => self.listen_to_node(&ears, &mut before, tell).await,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "what others change on the node is seen later");
@@ -121,24 +127,33 @@ impl Network {
         }
     }
 
-    /// Much happens in the node's netns that is nobody's business here.
-    async fn listen_to_node(&self, ears: &Ears, tell: &impl Fn(Change)) {
-        let mut before = self.concern().await.ok();
-        while let Ok(heard) = ears.hear().await {
-            tokio::time::sleep(SETTLE).await;
-            let rules = heard == Heard::Rules || ears.rules.drain();
-            ears.links.drain();
+    /// Much happens in the node's netns that is nobody's business here. `before`: what concerned
+    /// Segments when it was last looked at, which may be before anybody listened.
+    async fn listen_to_node(
+        &self,
+        ears: &Ears,
+        before: &mut Option<Concern>,
+        tell: &impl Fn(Change),
+    ) {
+        let mut rules = false;
+        loop {
             let now = self.concern().await.ok();
-            if rules || now != before {
+            if rules || now != *before {
                 tell(Change::Node);
             }
-            before = now;
+            *before = now;
+            let Ok(heard) = ears.hear().await else {
+                return;
+            };
+            tokio::time::sleep(NODE_SETTLE).await;
+            rules = ears.rules.drain() || heard == Heard::Rules;
+            ears.links.drain();
         }
     }
 
     /// What of the node's netns concerns Segments.
-    async fn concern(&self) -> Result<(Vec<NicInNetwork>, BTreeMap<String, LinkObserved>), Error> {
-        Ok((self.nics().await?, self.transit_links().await?))
+    async fn concern(&self) -> Result<Concern, Error> {
+        Ok((self.nics().await, self.transit_links().await?))
     }
 
     /// Lets go of a netns whose file somebody removes, and tells of it.

@@ -189,7 +189,7 @@ fn the_mtu_is_one_from_end_to_end_and_no_more_than_the_nics() {
 fn a_nic_that_the_node_lives_by_is_never_taken() {
     in_a_node("a_nic_that_the_node_lives_by_is_never_taken", async || {
         let network = network();
-        let nics = network.nics().await.unwrap();
+        let nics = network.nics().await;
         let faults: Vec<_> = nics
             .iter()
             .map(|(network, nic)| {
@@ -338,6 +338,33 @@ fn what_others_break_is_told_at_once() {
                 .contains("master br0")
         });
     });
+}
+
+#[test]
+fn frames_that_another_link_has_are_said_to_be_and_all_else_is_done() {
+    in_a_node(
+        "frames_that_another_link_has_are_said_to_be_and_all_else_is_done",
+        async || {
+            lan("10.0.0.200", 1500);
+            sh("ip link add link nic1 name other type macvlan mode bridge");
+            let (network, segment) = (network(), parsed(&flat_spec()));
+            let error = network.ensure_segment(&segment).await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the frames without a tag of NIC nic1 are another link's of this node already"
+            );
+            let port = port(&segment, 31);
+            let guest = Guest::at(&port);
+            network.plug(&segment, &port).await.unwrap();
+            assert_eq!(guest.dhcp()["ip"], "10.0.0.31");
+            sh("ip link del other");
+            network.ensure_segment(&segment).await.unwrap();
+            guest.configure(&port);
+            assert!(guest.pings("10.0.0.200"));
+            let silent = sh("cat /proc/sys/net/ipv6/conf/nic1/disable_ipv6");
+            assert_eq!(silent.trim(), "1", "a router's word gives it no address");
+        },
+    );
 }
 
 #[test]

@@ -38,6 +38,18 @@ const LOOK: Duration = Duration::from_mins(1);
 /// How often it is made sure that the Hypervisor is still there.
 const VERIFY_EVERY: u32 = 5;
 
+/// Why the cluster was not told of this node. Until it was, its orphans are not known, and no Lease
+/// says that its agent is at work.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// It is not known what lies here.
+    #[error("cannot read the state directory")]
+    Storage(#[from] kilonova_agent_storage::Error),
+    /// It was not taken.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
 /// The reporter of this node.
 pub struct Node {
     /// Its name.
@@ -65,7 +77,7 @@ struct Seen<'a> {
 
 impl Node {
     /// Reports once; nothing is written where nothing differs.
-    async fn report(&self, runner: &Runner) -> Result<(), WriteError> {
+    async fn report(&self, runner: &Runner) -> Result<(), ReportError> {
         let parts = runner.parts();
         let (domains, trouble) = match parts.libvirt.list().await {
             Ok(domains) => (domains, None),
@@ -81,10 +93,15 @@ impl Node {
             trouble: trouble.as_deref(),
             lacks: &lacks,
         };
-        let Some(mut status) = self.status(runner, &seen, previous.as_ref()).await else {
-            let (nics, now) = (self.fitness.has_nics(), Time(Timestamp::now()));
-            let status = hypervisor::waiting(previous_status, seen.trouble, &lacks, nics, &now);
-            return self.write(runner, previous_status, &status).await;
+        let mut status = match self.status(runner, &seen, previous.as_ref()).await {
+            Ok(status) => status,
+            Err(error) => {
+                // What is wrong is told; that nothing else was, the error says.
+                let (nics, now) = (self.fitness.has_nics(), Time(Timestamp::now()));
+                let status = hypervisor::waiting(previous_status, seen.trouble, &lacks, nics, &now);
+                self.write(runner, previous_status, &status).await?;
+                return Err(error);
+            }
         };
         if trouble.is_some() {
             // What cannot be seen now is what it was.
@@ -93,7 +110,7 @@ impl Node {
             status.orphans = kept.orphans;
         }
         runner.report_orphans(status.orphans.iter().map(|o| o.uuid.clone()).collect());
-        self.write(runner, previous_status, &status).await
+        Ok(self.write(runner, previous_status, &status).await?)
     }
 
     /// Writes the agent's part of the status, where anything differs.
@@ -117,35 +134,22 @@ impl Node {
         Ok(())
     }
 
-    /// `None` where the state directory or the NICs cannot be read.
     async fn status(
         &self,
         runner: &Runner,
         seen: &Seen<'_>,
         previous: Option<&Hypervisor>,
-    ) -> Option<HypervisorStatus> {
+    ) -> Result<HypervisorStatus, ReportError> {
         let parts = runner.parts();
-        let files = match parts.storage.instances().list().await {
-            Ok(files) => files,
-            Err(error) => {
-                warn!(error = chain(&error), "cannot read the state directory");
-                return None;
-            }
-        };
-        let capacity = parts.storage.capacity().ok()?;
+        let files = parts.storage.instances().list().await?;
+        let capacity = parts.storage.capacity()?;
         let own: u64 = files
             .iter()
             .filter_map(|f| Some(f.disk.as_ref()?.allocated_bytes))
             .sum();
         let own = own.saturating_add(parts.storage.images().used().await.unwrap_or(0));
         let used = capacity.total.saturating_sub(capacity.free);
-        let nics = match parts.network.nics().await {
-            Ok(nics) => nics,
-            Err(error) => {
-                warn!(error = chain(&error), "cannot read this node's NICs");
-                return None;
-            }
-        };
+        let nics = parts.network.nics().await;
         let report = NodeReport {
             cluster_id: &parts.settings.cluster_id,
             facts: Some(&self.facts),
@@ -164,7 +168,7 @@ impl Node {
             generation: previous.and_then(|h| h.metadata.generation),
         };
         let status = previous.and_then(|h| h.status.as_ref());
-        Some(report.status(status, &Time(Timestamp::now())))
+        Ok(report.status(status, &Time(Timestamp::now())))
     }
 
     /// Reports whenever something may have changed, for ever.

@@ -123,6 +123,14 @@ fn only_nics_that_can_be_used_are_offered_and_the_others_told_of() {
     let says = &condition.message;
     assert!(says.starts_with("b: NIC eth0 carries the address 192.0.2.2/24"));
     assert!(says.ends_with("c: there is no NIC eth9"), "{says}");
+    let unreadable = NicFault::Unreadable {
+        nic: "eth1".to_owned(),
+        why: "opening a netlink socket".to_owned(),
+    };
+    let blind = report_with(&[], &[], &[(network("a"), Err(unreadable))]);
+    assert_eq!((blind.capacity, blind.nics.len()), (status.capacity, 0));
+    let condition = find(&blind.conditions, PHYSICAL_NETWORKS_READY).unwrap();
+    assert!(condition.message.starts_with("a: cannot look at NIC eth1"));
     let status = report_with(&[], &[], &nics[..1]);
     let condition = find(&status.conditions, PHYSICAL_NETWORKS_READY).unwrap();
     assert_eq!(condition.status, ConditionStatus::True);

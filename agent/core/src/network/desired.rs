@@ -155,9 +155,12 @@ pub enum InvalidSegment {
     /// It is in no physical network, and its type needs one.
     #[error("a segment of this type is in a physical network, and none is named")]
     NoPhysicalNetwork,
+    /// It names no VLAN, and its type needs one.
+    #[error("a segment of this type is a VLAN, and no VLAN id is named")]
+    NoVlan,
     /// Its VLAN is none.
-    #[error("{0:?} is no VLAN id from 1 to {VLAN_MAX}")]
-    Vlan(Option<u32>),
+    #[error("{0} is no VLAN id from 1 to {VLAN_MAX}")]
+    Vlan(u32),
     /// It is routed, and a subnet has no gateway.
     #[error("the subnet {0} has no gateway")]
     NoGateway(Ipv4Net),
@@ -273,9 +276,10 @@ fn uplink(spec: &SegmentSpec) -> Result<Option<Uplink>, InvalidSegment> {
         SegmentType::Local => return Ok(None),
         SegmentType::Flat => None,
         SegmentType::Vlan => {
-            let id = spec.id.filter(|id| (1..=VLAN_MAX).contains(id));
-            let id = id.and_then(|id| u16::try_from(id).ok());
-            Some(id.ok_or(InvalidSegment::Vlan(spec.id))?)
+            let named = spec.id.ok_or(InvalidSegment::NoVlan)?;
+            let id = u16::try_from(named).ok();
+            let id = id.filter(|_| (1..=VLAN_MAX).contains(&named));
+            Some(id.ok_or(InvalidSegment::Vlan(named))?)
         }
     };
     let name = spec.physical_network.as_ref();

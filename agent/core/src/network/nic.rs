@@ -164,6 +164,14 @@ pub enum NicFault {
     /// It is not there.
     #[error("there is no NIC {0}")]
     Missing(String),
+    /// The kernel does not say what it is.
+    #[error("cannot look at NIC {nic}: {why}")]
+    Unreadable {
+        /// The NIC.
+        nic: String,
+        /// What the kernel said.
+        why: String,
+    },
     /// It carries no Ethernet frames.
     #[error("NIC {0} carries no Ethernet frames")]
     NotEthernet(String),

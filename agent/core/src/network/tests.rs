@@ -147,6 +147,18 @@ fn an_uplink_is_what_its_type_needs() {
 }
 
 #[test]
+fn what_is_no_vlan_is_said_as_it_is_written() {
+    let says = |id| {
+        let mut spec = segment_spec();
+        (spec.type_, spec.id) = (SegmentType::Vlan, id);
+        spec.physical_network = Some("physnet1".to_owned());
+        SegmentDesired::from_spec(&spec).unwrap_err().to_string()
+    };
+    assert_eq!(says(Some(4095)), "4095 is no VLAN id from 1 to 4094");
+    assert!(says(None).ends_with("no VLAN id is named"));
+}
+
+#[test]
 fn hostile_segments_are_refused() {
     let hostile: [fn(&mut SegmentSpec); 11] = [
         |s| s.gateway_mac = "fa:16:3e:00:00:01 accept".to_owned(),

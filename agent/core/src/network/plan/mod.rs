@@ -1,7 +1,8 @@
 //! From what a Segment should be and what it is to the steps between.
 //!
-//! Rules come before the links that they are for. A step may be repeated; after all of them are
-//! done, there are none.
+//! Rules come before the links that they are for, and the uplink comes last: where the node has not
+//! what it needs, all else is done. A step may be repeated; after all of them are done, there are
+//! none.
 
 mod step;
 
@@ -10,7 +11,7 @@ pub use step::{LinkDesired, Place, Step};
 use super::rules::{self, Reach};
 use super::{
     BRIDGE, DhcpFiles, Exhausted, LinkKind, LinkName, LinkObserved, NicFault, NicObserved,
-    NodeSide, OUTWARD, RulesState, SegmentDesired, SegmentObserved, Transit, UPLINK, dhcp,
+    NodeSide, OUTWARD, RulesState, SegmentDesired, SegmentObserved, Transit, UPLINK, Uplink, dhcp,
 };
 use ipnet::Ipv4Net;
 use std::collections::BTreeSet;
@@ -46,12 +47,12 @@ pub struct Plan {
     /// The steps, in their order.
     pub steps: Vec<Step>,
     /// Why it will not be all that it should be, whatever the steps do.
-    pub trouble: Option<Trouble>,
+    pub lacks: Vec<Lack>,
 }
 
-/// Why a Segment cannot be what it should be on this node.
+/// What a node has not that a Segment needs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
+pub enum Lack {
     /// No transit address is left.
     #[error(transparent)]
     Transit(#[from] Exhausted),
@@ -68,6 +69,21 @@ pub enum Trouble {
         /// The Segment's, in bytes.
         wanted: u32,
     },
+    /// Another link has the frames already: seen only when ours is made.
+    #[error("{} of NIC {nic} are another link's of this node already", frames(*vlan))]
+    Taken {
+        /// The NIC.
+        nic: String,
+        /// The VLAN whose frames they are; none: those without a tag.
+        vlan: Option<u16>,
+    },
+}
+
+fn frames(vlan: Option<u16>) -> String {
+    vlan.map_or_else(
+        || "the frames without a tag".to_owned(),
+        |id| format!("the frames of VLAN {id}"),
+    )
 }
 
 /// The steps that make a Segment what it should be.
@@ -86,22 +102,18 @@ pub fn plan(
         observed: observed.unwrap_or(&nothing),
         node,
         steps: Vec::new(),
-        trouble: None,
     };
+    let mut lacks = Vec::new();
     planner.netns();
     planner.rules(reach);
     planner.bridge();
-    if let Err(exhausted) = planner.outwards(reach) {
-        planner.trouble = Some(exhausted.into());
-    }
-    if let Err(trouble) = planner.uplink() {
-        planner.trouble = Some(trouble);
-    }
+    lacks.extend(planner.outwards(reach).err().map(Lack::from));
     planner.ports();
     planner.dhcp(files);
+    lacks.extend(planner.uplink().err());
     Plan {
         steps: planner.steps,
-        trouble: planner.trouble,
+        lacks,
     }
 }
 
@@ -112,7 +124,6 @@ struct Planner<'a> {
     observed: &'a SegmentObserved,
     node: &'a NodeSide,
     steps: Vec<Step>,
-    trouble: Option<Trouble>,
 }
 
 impl Planner<'_> {
@@ -170,8 +181,9 @@ impl Planner<'_> {
     }
 
     /// The link to the Segment's other nodes. A NIC is looked at before it is used for the first
-    /// time: one that is in use stays so, whatever it carries by now.
-    fn uplink(&mut self) -> Result<(), Trouble> {
+    /// time: one that is in use stays so, whatever it carries by now. A link to the wrong frames goes
+    /// at once; one to the right frames of another NIC when the new NIC is known to do.
+    fn uplink(&mut self) -> Result<(), Lack> {
         let found = self.observed.links.get(UPLINK);
         let Some(wanted) = &self.desired.uplink else {
             if found.is_some() {
@@ -179,20 +191,29 @@ impl Planner<'_> {
             }
             return Ok(());
         };
-        let unnamed = || NicFault::Unnamed(wanted.physical_network.clone());
-        let nic = self.node.nic.clone();
-        let nic = nic.unwrap_or_else(|| Err(unnamed()))?;
         let kind = wanted.vlan.map_or(LinkKind::Macvlan, LinkKind::Vlan);
-        let whole = found.filter(|link| link.kind == kind && link.lower == Some(nic.index));
-        if found.is_some() && whole.is_none() {
+        let right = found.filter(|link| link.kind == kind);
+        if found.is_some() && right.is_none() {
             self.remove(Place::Segment, UPLINK);
         }
-        if whole.is_none()
-            && let Some(fault) = nic.fault()
-        {
-            return Err(fault.into());
+        let nic = match self.usable_nic(wanted, right) {
+            Ok(nic) => nic,
+            Err(lack) => {
+                // What there is goes on.
+                if right.is_some() {
+                    self.plug_uplink(right);
+                }
+                return Err(lack);
+            }
+        };
+        let whole = right.filter(|link| link.lower == Some(nic.index));
+        if right.is_some() && whole.is_none() {
+            self.remove(Place::Segment, UPLINK);
         }
-        self.fits(&nic)?;
+        if !nic.up || whole.is_none() {
+            // Or a router in the physical network would give the node an address there.
+            self.steps.push(Step::SilenceNic(nic.name.clone()));
+        }
         if !nic.up {
             self.steps.push(Step::RaiseNic(nic.name.clone()));
         }
@@ -207,19 +228,40 @@ impl Planner<'_> {
             alias: self.desired.network.alias(),
         };
         self.set(Place::Segment, whole, link);
-        let bridge = self.observed.links.get(BRIDGE).map(|bridge| bridge.index);
-        let plugged = whole.is_some_and(|link| bridge.is_some() && link.master == bridge);
-        if !plugged || self.rebuilds_bridge() {
-            self.steps.push(Step::Enslave(LinkName::uplink()));
-        }
+        self.plug_uplink(whole);
         Ok(())
     }
 
-    fn fits(&self, nic: &NicObserved) -> Result<(), Trouble> {
+    fn plug_uplink(&mut self, uplink: Option<&LinkObserved>) {
+        let bridge = self.observed.links.get(BRIDGE).map(|bridge| bridge.index);
+        let plugged = uplink.is_some_and(|link| bridge.is_some() && link.master == bridge);
+        if !plugged || self.rebuilds_bridge() {
+            self.steps.push(Step::Enslave(LinkName::uplink()));
+        }
+    }
+
+    /// The NIC for the uplink; `there`: one to these frames that is there already.
+    fn usable_nic(
+        &self,
+        wanted: &Uplink,
+        there: Option<&LinkObserved>,
+    ) -> Result<NicObserved, Lack> {
+        let unnamed = || NicFault::Unnamed(wanted.physical_network.clone());
+        let nic = self.node.nic.clone();
+        let nic = nic.unwrap_or_else(|| Err(unnamed()))?;
+        let in_use = there.is_some_and(|link| link.lower == Some(nic.index));
+        match nic.fault() {
+            Some(fault) if !in_use => return Err(fault.into()),
+            _ => self.fits(&nic)?,
+        }
+        Ok(nic)
+    }
+
+    fn fits(&self, nic: &NicObserved) -> Result<(), Lack> {
         if nic.mtu >= self.desired.mtu {
             return Ok(());
         }
-        Err(Trouble::Mtu {
+        Err(Lack::Mtu {
             nic: nic.name.clone(),
             carries: nic.mtu,
             wanted: self.desired.mtu,

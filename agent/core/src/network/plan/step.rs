@@ -50,6 +50,8 @@ pub enum Step {
     AcceptForward(ForwardChain, Vec<u64>),
     /// Make the link out of the Segment, with the node's end's name, both ends down.
     MakeTransit(LinkName),
+    /// Let the node speak no IPv6 on a NIC.
+    SilenceNic(String),
     /// Set a NIC of the node up.
     RaiseNic(String),
     /// Make the Segment's uplink on that NIC, for a VLAN of it or for what has no tag.

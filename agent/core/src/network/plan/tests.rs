@@ -148,7 +148,9 @@ impl Model {
                 assert!(self.links(Place::Segment)[OUTWARD].up);
                 self.segment.as_mut().unwrap().default_route = Some(via);
             }
-            Step::RaiseNic(_) | Step::MakeUplink(..) => self.uplink_step(step),
+            Step::SilenceNic(_) | Step::RaiseNic(_) | Step::MakeUplink(..) => {
+                self.uplink_step(step);
+            }
             Step::Enslave(name) if name == LinkName::uplink() => {
                 let bridge = self.links(Place::Segment)[BRIDGE].index;
                 let link = self.links(Place::Segment).get_mut(UPLINK).unwrap();
@@ -173,8 +175,8 @@ impl Model {
     }
 
     fn plan(&self, desired: &SegmentDesired) -> Vec<Step> {
-        let Plan { steps, trouble } = self.whole_plan(desired);
-        assert_eq!(trouble, None);
+        let Plan { steps, lacks } = self.whole_plan(desired);
+        assert_eq!(lacks, []);
         steps
     }
 

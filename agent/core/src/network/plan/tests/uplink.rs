@@ -10,6 +10,7 @@ impl Model {
     pub fn uplink_step(&mut self, step: Step) {
         let mut nic = self.node.nic.clone().unwrap().unwrap();
         match step {
+            Step::SilenceNic(name) => assert_eq!(nic.name, name),
             Step::RaiseNic(name) => {
                 assert_eq!(nic.name, name);
                 nic.up = true;
@@ -85,7 +86,7 @@ fn an_uplink_that_is_damaged_is_made_again() {
 }
 
 #[test]
-fn rules_and_bridge_are_there_before_the_uplink() {
+fn all_else_is_done_before_the_uplink() {
     let mut model = Model::default();
     model.node.nic = Some(Ok(nic()));
     let mut wanted = segment();
@@ -95,6 +96,8 @@ fn rules_and_bridge_are_there_before_the_uplink() {
     let order = [
         at(|s| matches!(s, Step::ApplyRules(_))),
         at(|s| matches!(s, Step::MakeBridge(_))),
+        at(|s| matches!(s, Step::Serve(_))),
+        at(|s| matches!(s, Step::SilenceNic(_))),
         at(|s| matches!(s, Step::RaiseNic(_))),
         at(|s| matches!(s, Step::MakeUplink(..))),
         at(|s| matches!(s, Step::Enslave(_))),
@@ -129,9 +132,11 @@ fn a_nic_that_is_the_nodes_own_is_not_touched_and_all_else_is_done() {
         let mut model = Model::default();
         model.node.nic = Some(Ok(nic()));
         cause(&mut model);
-        let Plan { steps, trouble } = model.whole_plan(&wanted);
-        let trouble = trouble.unwrap().to_string();
-        assert!(trouble.contains(says), "{trouble}");
+        let Plan { steps, lacks } = model.whole_plan(&wanted);
+        let [lack] = &lacks[..] else {
+            panic!("{lacks:?}");
+        };
+        assert!(lack.to_string().contains(says), "{lack}");
         for step in steps {
             assert!(!matches!(step, Step::RaiseNic(_) | Step::MakeUplink(..)));
             model.step(step);
@@ -148,4 +153,63 @@ fn a_nic_in_use_stays_so_when_it_gets_an_address() {
     let (mut model, wanted) = joined();
     change_nic(&mut model, has_address);
     assert_eq!(model.plan(&wanted), []);
+}
+
+#[test]
+fn an_uplink_that_works_stays_until_the_new_nic_is_known_to_do() {
+    let faults: [fn(&mut NicObserved); 2] = [has_address, |nic| nic.mtu = 1280];
+    for fault in faults {
+        let (mut model, wanted) = joined();
+        change_nic(&mut model, |nic| {
+            (nic.name, nic.index) = ("eth2".to_owned(), 78);
+            fault(nic);
+        });
+        let Plan { steps, lacks } = model.whole_plan(&wanted);
+        assert_eq!((steps, lacks.len()), (Vec::new(), 1));
+        // On a bridge that is made anew it is plugged again.
+        model.remove(Place::Segment, BRIDGE);
+        for step in model.whole_plan(&wanted).steps {
+            model.step(step);
+        }
+        let links = model.links(Place::Segment);
+        assert_eq!(links[UPLINK].master, Some(links[BRIDGE].index));
+        change_nic(&mut model, |nic| {
+            (nic.addresses, nic.mtu) = (Vec::new(), 1500);
+        });
+        model.ensure(&wanted);
+        assert_eq!(model.links(Place::Segment)[UPLINK].lower, Some(78));
+    }
+}
+
+#[test]
+fn an_uplink_to_the_wrong_frames_goes_whatever_becomes_of_the_nic() {
+    let missing = Err(NicFault::Missing("eth1".to_owned()));
+    for nic in [None, Some(missing)] {
+        let (mut model, mut wanted) = joined();
+        model.node.nic = nic;
+        wanted.uplink = Some(vlan(105));
+        let Plan { steps, lacks } = model.whole_plan(&wanted);
+        let gone = Step::RemoveLink(Place::Segment, UPLINK.to_owned());
+        assert_eq!((steps, lacks.len()), (vec![gone], 1));
+    }
+}
+
+#[test]
+fn one_lack_hides_no_other() {
+    let mut wanted = segment();
+    wanted.uplink = Some(vlan(104));
+    let mut reach = reach();
+    reach.transit = "100.127.0.0/30".parse().unwrap();
+    let mut model = Model::default();
+    let mut other = model.link(LinkKind::Veth);
+    other.addresses = ["100.127.0.1/30", "100.127.0.2/30"]
+        .map(|address| address.parse().unwrap())
+        .into();
+    let links = &mut model.node.links;
+    links.insert("other".to_owned(), other);
+    let Plan { lacks, .. } = plan(&wanted, None, &model.node, &reach, &files());
+    assert!(
+        matches!(lacks[..], [Lack::Transit(_), Lack::Nic(_)]),
+        "{lacks:?}"
+    );
 }
