@@ -76,17 +76,6 @@ impl Cluster {
         install(&self.kubeconfig(), args).await
     }
 
-    /// Installs Kilonova and waits for nothing, for who expects that it does not become ready; gives what Helm tells
-    /// people.
-    ///
-    /// # Errors
-    /// When Helm fails.
-    pub async fn install_at_once(&self, args: &[&str]) -> Result<String> {
-        install_crds(&self.kubeconfig()).await?;
-        let output = upgrade(&self.kubeconfig(), RELEASE, args).await?;
-        Ok(output.stdout)
-    }
-
     /// Uninstalls the system, not the CRDs.
     ///
     /// # Errors
