@@ -2,7 +2,13 @@
 
 use std::time::Instant;
 
-use kilonova_e2e::cloud::{Cloud, InstanceHandle};
+use kilonova_crds::{Domain, names};
+use kilonova_e2e::{
+    cloud::{Cloud, InstanceHandle},
+    lab::Machine,
+    wait::{GENEROUS, wait_for},
+};
+use kube::Api;
 use serde_json::{Value, json};
 
 /// Runs kubectl as admin, and gives its output.
@@ -27,6 +33,36 @@ pub async fn boots(instances: &[InstanceHandle<'_>]) -> Vec<String> {
         boots.push(instance.boot_id().await.unwrap());
     }
     boots
+}
+
+/// The UUIDs of libvirt's domains on a node, running or not.
+pub async fn libvirt_domains(node: &Machine) -> Vec<String> {
+    let listed = node.virsh(["list", "--all", "--uuid"]).await.unwrap();
+    let mut uuids: Vec<_> = listed.split_whitespace().map(str::to_owned).collect();
+    uuids.sort();
+    uuids
+}
+
+/// Waits until nothing of a domain is on a node, and no Domain there has this uid.
+pub async fn nothing_left(cloud: &Cloud, node: &Machine, uuid: &str, uid: &str) {
+    let domains: Api<Domain> = Api::namespaced(cloud.client(), &names::node_namespace(node.name()));
+    let find = format!(
+        "virsh -q list --all --uuid | grep {uuid} || true
+         find /var/lib/kilonova/instances /run/kilonova -name '*{uuid}*'
+         pgrep -af {uuid} || true"
+    );
+    wait_for(format!("{uuid} to be gone"), GENEROUS, || async {
+        let seen = node.sh(&find).await.map_err(|e| e.to_string())?;
+        if !seen.trim().is_empty() {
+            return Err(seen);
+        }
+        match domains.get_opt(uid).await.map_err(|e| e.to_string())? {
+            None => Ok(()),
+            Some(domain) => Err(format!("{:?}", domain.spec.disposition)),
+        }
+    })
+    .await
+    .unwrap();
 }
 
 /// Says how long something took: it is a figure that people ask for.

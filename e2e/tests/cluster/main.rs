@@ -6,10 +6,18 @@
     clippy::panic,
     reason = "a test ends at the first thing that is wrong"
 )]
+#![allow(
+    clippy::similar_names,
+    reason = "an Instance has a uid, and its libvirt domain a uuid"
+)]
 
+mod bare;
 mod drain;
+mod gone;
 mod guests;
 mod hand;
+mod isolated;
+mod lost;
 mod nodes;
 mod power;
 mod release;
@@ -28,10 +36,15 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 /// One test at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
+/// The right to take the machine for a cluster of a test's own.
+async fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().await
+}
+
 /// The cluster of this program, with the charts installed and nothing set, and the right to upset it.
 async fn cloud() -> (MutexGuard<'static, ()>, Cloud) {
     static SHARED: OnceCell<Cloud> = OnceCell::const_new();
-    let alone = ALONE.lock().await;
+    let alone = alone().await;
     let shared = SHARED.get_or_init(|| async {
         let options = ClusterOptions::new("cluster", 2).images(images::product().unwrap());
         let cluster = Cluster::start(options).await.unwrap();
