@@ -5,7 +5,7 @@ use kilonova_e2e::wait::{GENEROUS, wait_for};
 use serde_json::{Value, json};
 
 use crate::{
-    HYPERVISORS,
+    HYPERVISORS, INSTANCES,
     api_common::{Answer as _, Asker, collection, good},
     condition, instance, named, release,
     world::{NAMESPACE_1, NAMESPACE_2, fenced, hypervisor, world},
