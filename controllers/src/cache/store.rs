@@ -67,7 +67,7 @@ impl<K: ResourceExt> Store<K> {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.objects.values().map(HashMap::len).sum()
     }
 
@@ -225,7 +225,7 @@ mod tests {
         store.replaced(vec![object("a", 5)], 10).unwrap();
         assert!(store.deleted(&object("a", 20)).is_some());
         assert!(store.written(object("a", 15)).is_none());
-        assert_eq!(store.len(), 0);
+        assert_eq!(store.count(), 0);
         assert!(store.written(object("a", 25)).is_some());
         assert!(store.deleted(&object("a", 20)).is_none());
         assert_eq!(versions(&store), [("a".to_owned(), 25)]);

@@ -271,6 +271,6 @@ impl World {
 
     /// How many Instances there are, and how many of them wait.
     pub fn instance_counts(&self) -> (usize, usize) {
-        (self.instances.len(), self.waiting.len())
+        (self.instances.count(), self.waiting.len())
     }
 }

@@ -98,7 +98,7 @@ impl World {
     pub fn hypervisor_counts(&self, now: Instant) -> (usize, usize) {
         let fresh = |h: &&Arc<Hypervisor>| self.health.fresh(&h.name_any(), now);
         let ready = self.hypervisors.iter().filter(fresh).count();
-        (self.hypervisors.len(), ready)
+        (self.hypervisors.count(), ready)
     }
 
     /// What is to be done for a node; `None`: it has no Hypervisor.
