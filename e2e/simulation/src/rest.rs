@@ -190,8 +190,8 @@ impl Schedule {
                 "{name} is to be {power:?}, and is {state:?} on {node}"
             ));
         }
-        let on = here.is_some_and(|here| here.is_active());
-        if on && !here.is_some_and(|here| here.is_plugged()) {
+        let on = here.is_some_and(super::node::Here::is_active);
+        if on && !here.is_some_and(super::node::Here::is_plugged) {
             return Err(format!("{name} runs without its network"));
         }
         Ok(())

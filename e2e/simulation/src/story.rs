@@ -138,10 +138,8 @@ impl Schedule {
 
     pub(crate) fn fault(&mut self) {
         match self.random.below(100) {
-            0..18 => {
-                if self.leaders.len() < LEADERS {
-                    self.lead();
-                }
+            0..18 if self.leaders.len() < LEADERS => {
+                self.lead();
             }
             18..38 => self.leader_ends(),
             38..58 => self.agent_fault(),
