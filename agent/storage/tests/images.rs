@@ -5,6 +5,7 @@ mod support;
 
 use kilonova_agent_storage::ImageError;
 use kilonova_crds::v1alpha1::ImageKind;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{Answer, MIB, Node, Server, node, node_with, qcow2, request, request_of, sha256};
 use tempfile::TempDir;
@@ -14,7 +15,7 @@ const HALF: usize = 1 << 19;
 
 /// The one part in a cache.
 fn part(node: &Node) -> String {
-    let part = |name: &String| name.ends_with(".part");
+    let part = |name: &String| Path::new(name).extension().is_some_and(|end| end == "part");
     let mut parts = node.cached().into_iter().filter(part);
     let found = parts.next().unwrap();
     assert_eq!(parts.next(), None);

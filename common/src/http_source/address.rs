@@ -45,12 +45,12 @@ fn embedded(address: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = address else {
         return None;
     };
-    let [a, b, c, d, e, f, high, low] = v6.segments();
+    let [front @ .., high, low] = v6.segments();
     let v4 = |high: u16, low: u16| {
         let bits = u32::from(high) << 16 | u32::from(low);
         Some(IpAddr::V4(Ipv4Addr::from_bits(bits)))
     };
-    match [a, b, c, d, e, f] {
+    match front {
         [0, 0, 0, 0, 0, 0 | 0xffff] | [0x64, 0xff9b, 0, 0, 0, 0] => v4(high, low),
         [0x2002, high, low, ..] => v4(high, low),
         _ => None,
