@@ -3,6 +3,7 @@
 //! order of events.
 #![allow(
     clippy::must_use_candidate,
+    clippy::len_without_is_empty,
     reason = "what the program beside it calls, and the simulation"
 )]
 

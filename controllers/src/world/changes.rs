@@ -47,16 +47,12 @@ impl World {
         };
         let id = uid(&new.metadata).to_owned();
         self.uids.insert(id.clone(), change.key());
-        match node_name(new) {
-            Some(node) => {
-                let there = self.bound.entry(node.clone()).or_default();
-                there.insert(id.clone());
-                self.first_seen.remove(&id);
-            }
-            None => {
-                let clock = self.clock;
-                self.first_seen.entry(id.clone()).or_insert_with(clock);
-            }
+        if let Some(node) = node_name(new) {
+            let there = self.bound.entry(node.clone()).or_default();
+            there.insert(id.clone());
+            self.first_seen.remove(&id);
+        } else {
+            self.first_seen.entry(id.clone()).or_insert_with(self.clock);
         }
         if self.live {
             let keys = self.cluster.observe_instance(new);

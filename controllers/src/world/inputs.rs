@@ -126,6 +126,9 @@ impl World {
     }
 
     /// The Instance is not bound while it waits for this; notes so.
+    ///
+    /// # Errors
+    /// Always: what it waits for.
     pub fn waits(&mut self, instance: &Instance, wait: Wait) -> Decision {
         self.note_wait(instance, Some(&wait));
         Err(Box::new(wait))
