@@ -73,7 +73,6 @@ unit: ## tests without a control plane (root: network namespaces, a libvirtd of 
 	cargo test --quiet --workspace --exclude kilonova-e2e --exclude kilonova-controllers
 	cargo test --quiet -p kilonova-controllers --lib --bins
 	cargo test --quiet -p kilonova-e2e --lib --bins
-	cargo run --release --quiet -p kilonova-simulation -- --seeds 10000
 
 gitops: ## what kstatus and Argo CD say of our objects
 	cd gitops && go vet ./... && go test ./...

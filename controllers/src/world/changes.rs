@@ -52,8 +52,7 @@ impl World {
             there.insert(id.clone());
             self.first_seen.remove(&id);
         } else {
-            let clock = self.clock;
-            self.first_seen.entry(id.clone()).or_insert_with(clock);
+            self.first_seen.entry(id.clone()).or_insert_with(self.clock);
         }
         if self.live {
             let keys = self.cluster.observe_instance(new);
