@@ -524,13 +524,12 @@ impl Agent {
         if !self.connected || evidence.is_lost() {
             return false;
         }
-        match api.get::<Domain>(&self.namespace, &domain.name_any()) {
-            Some(now) => saw(&mut self.memory, now),
-            None => {
-                let known = self.memory.domains.get(uuid);
-                if known.is_some_and(|known| known.uid() == domain.uid()) {
-                    self.memory.domains.remove(uuid);
-                }
+        if let Some(now) = api.get::<Domain>(&self.namespace, &domain.name_any()) {
+            saw(&mut self.memory, now);
+        } else {
+            let known = self.memory.domains.get(uuid);
+            if known.is_some_and(|known| known.uid() == domain.uid()) {
+                self.memory.domains.remove(uuid);
             }
         }
         !changed(&self.memory.domains, uuid, self.memory.jobs.get(uuid))
