@@ -31,7 +31,8 @@ fn main() -> ExitCode {
     let processors = available_parallelism().map_or(1, |n| u64::try_from(n.get()).unwrap_or(1));
     let began = Instant::now();
     let broken = if let Some(seed) = cli.seed {
-        Schedule::new(seed, true).run().err().into_iter().collect()
+        let ended = Schedule::new(seed, true).run();
+        ended.err().into_iter().collect()
     } else {
         let seeds = cli.from..cli.from.saturating_add(cli.seeds);
         run(&seeds, cli.threads.unwrap_or(processors), cli.keep_going)

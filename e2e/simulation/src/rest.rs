@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::laws::{self, standing};
 use crate::leader::{Fate, Watched};
+use crate::node::Here;
 use crate::scene::{ADDRESSES, GROUP, INSTANCE_MEMORY};
 use crate::schedule::{Broken, Schedule, Told};
 use kilonova_agent_core::observed::LibvirtState;
@@ -190,8 +191,8 @@ impl Schedule {
                 "{name} is to be {power:?}, and is {state:?} on {node}"
             ));
         }
-        let on = here.is_some_and(super::node::Here::is_active);
-        if on && !here.is_some_and(super::node::Here::is_plugged) {
+        let on = here.is_some_and(Here::is_active);
+        if on && !here.is_some_and(Here::is_plugged) {
             return Err(format!("{name} runs without its network"));
         }
         Ok(())

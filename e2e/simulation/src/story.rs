@@ -138,9 +138,7 @@ impl Schedule {
 
     pub(crate) fn fault(&mut self) {
         match self.random.below(100) {
-            0..18 if self.leaders.len() < LEADERS => {
-                self.lead();
-            }
+            0..18 if self.leaders.len() < LEADERS => self.lead(),
             18..38 => self.leader_ends(),
             38..58 => self.agent_fault(),
             58..78 if self.story.loses_nodes => self.node_fault(),
