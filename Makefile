@@ -59,7 +59,7 @@ lab-down: ## end and remove what `make lab` started
 lab-demo: lab ## helm install there, and an instance on each node
 	@$(LAB) cluster demo
 
-test: setup lint unit gitops e2e test-lab ## everything that can be tested
+test: setup lint unit gitops e2e ## all tests but those on real nodes, which are `make test-lab`
 
 lint: $(TOOLS)/bin/cargo-deny ## formatting, clippy, licenses, generated files
 	cargo fmt --all --check
