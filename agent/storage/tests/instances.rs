@@ -8,7 +8,6 @@ use kilonova_agent_core::record::{LastStop, Owner, Record};
 use kilonova_agent_storage::{CachedImage, Error};
 use kilonova_crds::node::DomainSpec;
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
 use support::{MIB, Node, Server, list, node, qcow2, request, run, sha256};
 
 const UUID: &str = "6f1c0a52-9d1e-4b57-8a53-0d8e35bfb0c1";
@@ -280,23 +279,17 @@ async fn removing_leaves_nothing_even_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_disk_takes_no_longer_for_a_larger_image() {
+async fn a_large_disk_takes_no_more_room_than_a_small_one() {
     let node = node();
     let image = image(&node).await;
     let instances = node.storage.instances();
-    let mut times = Vec::new();
-    for index in 0..9 {
-        let uuid = format!("6f1c0a52-9d1e-4b57-8a53-0d8e35bfb0c{index}");
-        let begun = Instant::now();
-        instances
-            .create_root_disk(&uuid, &image, 1 << 40)
-            .await
-            .unwrap();
-        times.push(begun.elapsed());
-    }
-    times.sort();
-    // The bound is 50 ms; a shared machine may be slow, so the best third of the tries counts.
-    assert!(times[2] < Duration::from_millis(50), "{times:?}");
+    instances
+        .create_root_disk(UUID, &image, 1 << 40)
+        .await
+        .unwrap();
+    let seen = instances.list().await.unwrap();
+    let disk = seen[0].disk.as_ref().unwrap();
+    assert!(disk.allocated_bytes < MIB, "{disk:?}");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::{
 
 /// What is mended because the kernel told of it, and not because its turn came, is mended within this, loaded as the
 /// machine may be.
-const TOLD: Duration = Duration::from_secs(15);
+const TOLD: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn b38_guests_on_two_nodes_find_each_other_and_each_node_is_their_gateway() {
