@@ -160,7 +160,11 @@ async fn upgraded_uninstalled_and_installed_again() {
     let new = old.map(|word| word.replace("0.0.1", "0.9.0"));
     lab.kubectl(new).await.unwrap().checked().unwrap();
     let warned = install(&lab, "kilonova", &[]).await.checked().unwrap();
-    let says = "are of version 0.9.0, and this is 0.1.0, which does not know all";
+    let says = concat!(
+        "are of version 0.9.0, and this is ",
+        env!("CARGO_PKG_VERSION"),
+        ", which does not know all"
+    );
     assert!(warned.stdout.contains(says), "{}", warned.stdout);
     install(&lab, "kilonova-crds", &["--force"])
         .await
