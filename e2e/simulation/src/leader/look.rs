@@ -180,7 +180,8 @@ impl InstanceLook {
                     .borrow()
                     .status(instance, verdict, None, clock::now());
                 self.write_status(instance, status).await?;
-                Ok(Some(Done::Settled))
+                let again = self.look.known.borrow().tried_again(&self.uid);
+                Ok(Some(again.map_or(Done::Settled, Done::Again)))
             }
         }
     }
