@@ -15,15 +15,26 @@ pub enum Source {
     Assumed,
     /// The binding in an Instance's status.
     Binding,
+    /// A Domain that is being made: nobody knows yet whether it is.
+    Dispatch,
     /// A Domain.
     Domain,
     /// A held orphan in a Hypervisor's status.
     Orphan,
 }
 
+/// All of them.
+const SOURCES: [Source; 5] = [
+    Source::Assumed,
+    Source::Binding,
+    Source::Dispatch,
+    Source::Domain,
+    Source::Orphan,
+];
+
 /// What one instance claims on one node, by source.
 #[derive(Clone, Copy, Debug, Default)]
-struct Entry([Option<Resources>; 4]);
+struct Entry([Option<Resources>; SOURCES.len()]);
 
 impl Entry {
     fn amount(&self) -> Resources {
@@ -138,13 +149,6 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    const SOURCES: [Source; 4] = [
-        Source::Assumed,
-        Source::Binding,
-        Source::Domain,
-        Source::Orphan,
-    ];
-
     type Key = (u8, u8, Source);
 
     fn step() -> impl Strategy<Value = (Key, Option<Resources>)> {
@@ -153,7 +157,7 @@ mod tests {
             memory,
             disk,
         });
-        let key = (0..3u8, 0..4u8, 0..4usize).prop_map(|(n, i, s)| (n, i, SOURCES[s]));
+        let key = (0..3u8, 0..4u8, 0..SOURCES.len()).prop_map(|(n, i, s)| (n, i, SOURCES[s]));
         (key, prop::option::of(amount))
     }
 

@@ -81,7 +81,7 @@ impl World {
         let id = uid(&gone.metadata);
         let key = ObjectKey::of(&gone.metadata);
         self.uids.remove(id);
-        self.refused.remove(id);
+        self.refused.forget(id);
         self.unsettled.remove(id);
         self.first_seen.remove(id);
         self.waiting.set(&key, Vec::new());

@@ -117,6 +117,10 @@ impl World {
             retention,
         });
         let instance = subject.instance;
+        if let Action::CreateDomain(write) = &action {
+            // Held with the decision: another's is not to come between.
+            self.cluster.dispatch(&write.node, &write.spec);
+        }
         if let Some(instance) = &instance {
             match &action {
                 Action::Wait(Pause::Orphan(wait)) => self.note_wait(instance, Some(wait)),
@@ -283,6 +287,23 @@ impl World {
         let keys = self.cluster.undo(instance_uid);
         let mut work = Vec::new();
         self.wake(&keys, &mut work);
+        work
+    }
+
+    /// The node for which nobody knows whether it has a Domain of that Instance by now.
+    pub fn dispatched_to(&self, instance_uid: &str) -> Option<String> {
+        let node = self.cluster.dispatched_to(instance_uid);
+        node.map(str::to_owned)
+    }
+
+    /// The Domain was read, or its answer is here: it is known whether it was made.
+    pub fn dispatch_ended(&mut self, instance_uid: &str) -> Vec<Work> {
+        let mut work = Vec::new();
+        if let Some(node) = self.dispatched_to(instance_uid) {
+            let keys = self.cluster.end_dispatch(instance_uid);
+            self.wake(&keys, &mut work);
+            self.check_in_use(&node, &mut work);
+        }
         work
     }
 

@@ -8,6 +8,7 @@ use kilonova_crds::v1alpha1::Orphan;
 use kilonova_crds::{Domain, Flavor, Instance, KeyPair, Network};
 use kube::ResourceExt;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A binding, or what the Instance waits for.
 pub type Decision = Result<Binding, Box<Wait>>;
@@ -59,7 +60,6 @@ impl World {
             name: spec.image.name.clone(),
         });
         let networks = spec.interfaces().iter();
-        let refused = self.refused.get(uid(&instance.metadata));
         Named {
             instance: instance.clone(),
             flavor: self.flavors.get("", &spec.flavor).cloned(),
@@ -73,7 +73,7 @@ impl World {
                 .iter()
                 .filter_map(|k| self.key_pairs.get(&namespace, k).cloned())
                 .collect(),
-            refused: refused.into_iter().flatten().cloned().collect(),
+            refused: self.refused.nodes(uid(&instance.metadata), (self.clock)()),
         }
     }
 
@@ -142,9 +142,14 @@ impl World {
         self.waiting.set(&key, keys.unwrap_or_default());
     }
 
-    /// The node refused the Instance: it is not tried there until the node reports something new.
+    /// The node refused the Instance: it is not tried there until the node reports something new,
+    /// or for a while.
     pub fn note_refusal(&mut self, instance_uid: &str, node: &str) {
-        let nodes = self.refused.entry(instance_uid.to_owned()).or_default();
-        nodes.insert(node.to_owned());
+        self.refused.note(instance_uid, node, (self.clock)());
+    }
+
+    /// When a node that refused the Instance is tried again, whatever it reports.
+    pub fn tried_again(&self, instance_uid: &str) -> Option<Instant> {
+        self.refused.next_end(instance_uid, (self.clock)())
     }
 }

@@ -12,6 +12,7 @@ mod inputs;
 mod kinds;
 mod live;
 mod nodes;
+mod refusals;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -35,6 +36,7 @@ use kilonova_crds::{
     ClusterImage, Domain, Flavor, Hypervisor, Image, Instance, KeyPair, Network, NetworkClass,
     Segment,
 };
+use refusals::Refusals;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,8 +79,8 @@ pub struct World {
     pub health: Health,
     /// What was told last of each node's health.
     told_fresh: HashMap<String, bool>,
-    /// Nodes that refused an Instance and have reported nothing new since, by its uid.
-    refused: HashMap<String, HashSet<String>>,
+    /// Nodes that refused an Instance and have reported nothing new since.
+    refused: Refusals,
     /// What reading each image's header gave, and when it is read next.
     probes: HashMap<ImageId, Probe>,
     /// Nodes whose namespace and account we made as they must be since we lead.
@@ -135,7 +137,7 @@ impl World {
             waiting: Waiting::default(),
             health: Health::new(stale_after),
             told_fresh: HashMap::new(),
-            refused: HashMap::new(),
+            refused: Refusals::default(),
             probes: HashMap::new(),
             ensured: HashSet::new(),
             in_use_since: HashMap::new(),

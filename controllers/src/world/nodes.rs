@@ -201,12 +201,8 @@ impl World {
 
     /// The node reported something new: what it refused may be tried there again.
     fn forgive(&mut self, node: &str, work: &mut Vec<Work>) {
-        self.refused.retain(|uid, nodes| {
-            if nodes.remove(node) {
-                work.push(Work::Instance(uid.clone()));
-            }
-            !nodes.is_empty()
-        });
+        let forgiven = self.refused.forgive(node);
+        work.extend(forgiven.into_iter().map(Work::Instance));
     }
 
     pub(super) fn node_changed<'a>(&mut self, change: &'a Change<Node>, work: &mut Vec<Work>) {

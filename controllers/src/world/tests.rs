@@ -151,13 +151,11 @@ fn a_node_that_is_back_before_its_silence_was_told_is_back_for_placement_too() {
     world.seen(lease(1));
     PASSED.set(STALE);
     // Its report comes before the look at its silence, its renewal right after.
-    let report = json!({"versions": {"agent": "2", "libvirt": "1", "qemu": "1", "kernel": "1"}});
-    world.seen(object::<Hypervisor>(
-        "",
-        "n",
-        2,
-        json!({"spec": {}, "status": report}),
-    ));
+    let mut report = hypervisor();
+    report.metadata.resource_version = Some("2".to_owned());
+    let versions = json!({"agent": "2", "libvirt": "1", "qemu": "1", "kernel": "1"});
+    report.status.as_mut().unwrap().versions = Some(serde_json::from_value(versions).unwrap());
+    world.seen(report);
     assert!(!world.cluster.host("n").unwrap().ready);
     world.seen(lease(3));
     assert!(world.node_facts("n", clock()).ready);
@@ -203,6 +201,30 @@ fn what_was_decided_stays_held_while_it_is_in_doubt() {
     assert_eq!(world.cluster.instances_on("n"), 1);
     world.resolved("uid-web");
     assert!(world.doubted("uid-web").is_none());
+    assert_eq!(world.cluster.instances_on("n"), 0);
+}
+
+#[test]
+fn what_a_domain_names_stays_held_until_it_is_known_whether_it_was_made() {
+    let mut world = world();
+    supply(&mut world);
+    world.seen(hypervisor());
+    world.seen(node_namespace());
+    world.seen(lease(1));
+    world.seen(instance(5));
+    let unbound = world.instance("uid-web").unwrap().clone();
+    let binding = world.bind(&unbound).unwrap();
+    let verdict = kilonova_controllers_core::status::Verdict::Binds(&binding);
+    let mut bound = instance(6);
+    bound.status = Some(world.status(&unbound, verdict, None, Now::get()));
+    world.written(bound);
+    assert!(matches!(next(&mut world), Action::CreateDomain(_)));
+    // A late leader takes the binding back meanwhile.
+    world.seen(instance(7));
+    assert_eq!(world.dispatched_to("uid-web").as_deref(), Some("n"));
+    assert_eq!(world.cluster.instances_on("n"), 1);
+    world.dispatch_ended("uid-web");
+    assert_eq!(world.dispatched_to("uid-web"), None);
     assert_eq!(world.cluster.instances_on("n"), 0);
 }
 

@@ -72,8 +72,17 @@ pub fn standing<'a>(api: &'a Api, machine: &'a Machine) -> impl Iterator<Item = 
 /// Memory that the Domains of a node take, in bytes.
 #[must_use]
 pub fn taken(api: &Api, machine: &Machine) -> u64 {
-    let released = |d: &Domain| ended(d, Disposition::Release, Outcome::Released);
-    let domains = standing(api, machine).filter(|d| !released(d));
+    let defined = |d: &Domain| {
+        let here = machine.here.get(&d.spec.uuid);
+        here.is_some_and(|here| here.libvirt.is_some())
+    };
+    // Of what was released the disk is left, also while that is purged.
+    let kept = |d: &Domain| match d.spec.disposition {
+        Disposition::Run => false,
+        Disposition::Release => ended(d, Disposition::Release, Outcome::Released),
+        Disposition::Purge => !defined(d),
+    };
+    let domains = standing(api, machine).filter(|d| !kept(d));
     domains.map(|_| INSTANCE_MEMORY).sum()
 }
 

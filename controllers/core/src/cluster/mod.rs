@@ -1,7 +1,7 @@
 //! The world in memory: hosts, claims, addresses and MACs, as the objects name them.
 //!
-//! Everything here is a function of the latest observation of each object, and of the bindings
-//! that were decided and not yet seen in the API (*assumed*). So a rebuild is: a new [`Cluster`],
+//! Everything here is a function of the latest observation of each object, of the bindings that
+//! were decided and not yet seen in the API (*assumed*), and of the Domains that are being made. So a rebuild is: a new [`Cluster`],
 //! and each object observed once, in any order. Nothing here is written anywhere.
 //!
 //! Methods that change the world return what that may help: the [`WaitKey`]s to look up in
@@ -9,6 +9,7 @@
 //! returned by the call after it.
 
 mod bind;
+mod dispatch;
 mod named;
 mod record;
 

@@ -7,7 +7,7 @@ use crate::macs::Mac;
 use crate::resources::Resources;
 use crate::segments::SegmentKey;
 use kilonova_crds::names::INSTANCE_FINALIZER;
-use kilonova_crds::node::{Disposition, Domain, Outcome};
+use kilonova_crds::node::{Disposition, Domain, DomainSpec, Outcome};
 use kilonova_crds::v1alpha1::{BoundInterface, BoundSegment, Instance, Orphan};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -74,7 +74,11 @@ pub fn by_instance(instance: &Instance) -> Option<(String, Named)> {
 /// What a Domain names: nothing once it is purged, or given up with its node; of a released one
 /// the kept disk, and its addresses.
 pub fn by_domain(domain: &Domain) -> Option<Named> {
-    let spec = &domain.spec;
+    by_spec(&domain.spec, current_outcome(domain))
+}
+
+/// What a Domain of that spec names, of which the agent says that.
+pub fn by_spec(spec: &DomainSpec, outcome: Option<Outcome>) -> Option<Named> {
     let ports = spec.ports.iter();
     let mut named = Named {
         resources: Resources {
@@ -87,7 +91,7 @@ pub fn by_domain(domain: &Domain) -> Option<Named> {
             .map(|p| port(&p.segment, &p.mac, p.ips.iter().map(|a| &a.ip), None))
             .collect(),
     };
-    match (spec.disposition, current_outcome(domain)) {
+    match (spec.disposition, outcome) {
         _ if spec.forfeited => None,
         (Disposition::Purge, Some(Outcome::Purged)) => None,
         (Disposition::Release, Some(Outcome::Released)) => {

@@ -70,9 +70,14 @@ impl World {
         self.records.get(uid).map(|record| &record.key)
     }
 
-    /// Whether a Domain or an orphan of the Instance is anywhere.
+    /// Whether a Domain or an orphan of the Instance is anywhere, or may be by now.
     pub fn is_realised(&self, uid: &str) -> bool {
-        let realises = |hold: &Hold| matches!(hold.source, Source::Domain | Source::Orphan);
+        let realises = |hold: &Hold| {
+            matches!(
+                hold.source,
+                Source::Dispatch | Source::Domain | Source::Orphan
+            )
+        };
         self.records
             .get(uid)
             .is_some_and(|record| record.holds.iter().any(realises))
@@ -308,13 +313,23 @@ impl World {
     }
 
     fn assumed(&self, uid: &str) -> Option<&Hold> {
-        let record = self.records.get(uid)?;
-        record.holds.iter().find(|h| h.source == Source::Assumed)
+        self.only(uid, Source::Assumed)
     }
 
     pub fn unassume(&mut self, uid: &str) {
         if let Some(node) = self.assumed(uid).map(|h| Arc::clone(&h.node)) {
             self.unname(uid, Source::Assumed, &node);
         }
+    }
+
+    /// The node on which a Domain of the Instance is being made.
+    pub fn dispatched_to(&self, uid: &str) -> Option<&Arc<str>> {
+        self.only(uid, Source::Dispatch).map(|hold| &hold.node)
+    }
+
+    /// What a source names that names one node at a time.
+    fn only(&self, uid: &str, source: Source) -> Option<&Hold> {
+        let record = self.records.get(uid)?;
+        record.holds.iter().find(|h| h.source == source)
     }
 }

@@ -84,7 +84,8 @@ impl Look<'_> {
                 let world = &self.context.world;
                 let status = world.lock().status(instance, verdict, None, now);
                 self.write_status(instance, status).await?;
-                Ok(Some(Outcome::Settled))
+                let again = world.lock().tried_again(self.uid);
+                Ok(Some(again.map_or(Outcome::Settled, Outcome::Again)))
             }
         }
     }

@@ -1,4 +1,7 @@
 //! Writes to an Instance's Domains.
+//!
+//! What a Domain names is held in the ledgers from the decision to make it on. When the answer is
+//! lost, nobody knows whether it is there; it stays held until the Domain was read.
 
 use super::Look;
 use crate::effect::Effect;
@@ -20,6 +23,7 @@ impl Look<'_> {
         if let Some(instance) = instance
             && let Some(wait) = self.hand_over(instance, &write).await?
         {
+            self.end_dispatch();
             let pause = Pause::UserData(wait);
             self.settle(Some(instance), Some(&pause)).await?;
             return Ok(Some(self.again()));
@@ -36,13 +40,52 @@ impl Look<'_> {
         let result = match segments {
             Ok(()) => {
                 let domain = self.context.writer.create_domain(self.uid, write).await;
-                self.domain_done("make the Domain", &namespace, domain)
-                    .await
+                self.domain_made(domain).await
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.end_dispatch();
+                Err(error)
+            }
         };
         unpin(self.context, pinned);
         result
+    }
+
+    async fn domain_made(
+        &self,
+        result: Result<Domain, WriteError>,
+    ) -> Result<Option<Outcome>, ReconcileError> {
+        match result {
+            Ok(written) => {
+                self.context.written(written, self.work);
+                self.end_dispatch();
+                Ok(None)
+            }
+            Err(error) => {
+                self.resolve_dispatch().await?;
+                Err(ReconcileError::writing("make the Domain")(error))
+            }
+        }
+    }
+
+    /// Where a Domain may have been made: reads it, and gives back what was held for it. If it was
+    /// made, the Domain as it was read holds it, and nothing is given back.
+    pub(super) async fn resolve_dispatch(&self) -> Result<(), ReconcileError> {
+        let node = self.context.world.lock().dispatched_to(self.uid);
+        let Some(node) = node else {
+            return Ok(());
+        };
+        let namespace = names::node_namespace(&node);
+        let reread = (&*namespace, self.uid, "the Domain");
+        self.refresh::<Domain>(reread).await?;
+        self.end_dispatch();
+        Ok(())
+    }
+
+    fn end_dispatch(&self) {
+        let freed = self.context.world.lock().dispatch_ended(self.uid);
+        self.context
+            .enqueue(freed.into_iter().filter(|work| work != self.work));
     }
 
     /// The Segments that the ports need, before the Domain that names them.
@@ -96,8 +139,7 @@ impl Look<'_> {
                 self.context.world.lock().note_refusal(self.uid, &node);
             }
         }
-        self.domain_done("rewrite the Domain", &namespace, result)
-            .await
+        self.domain_rewritten(&namespace, result).await
     }
 
     pub(super) async fn delete_domain(
@@ -141,9 +183,8 @@ impl Look<'_> {
         Ok(instance.is_some_and(|i| i.metadata.uid.as_deref() == Some(self.uid)))
     }
 
-    async fn domain_done(
+    async fn domain_rewritten(
         &self,
-        what: &'static str,
         namespace: &str,
         result: Result<Domain, WriteError>,
     ) -> Result<Option<Outcome>, ReconcileError> {
@@ -155,7 +196,7 @@ impl Look<'_> {
             Err(error) => {
                 let reread = (namespace, self.uid, "the Domain");
                 self.refresh::<Domain>(reread).await?;
-                Err(ReconcileError::writing(what)(error))
+                Err(ReconcileError::writing("rewrite the Domain")(error))
             }
         }
     }

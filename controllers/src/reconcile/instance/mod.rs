@@ -46,6 +46,7 @@ pub async fn look(
     }
     let look = Look { context, work, uid };
     look.resolve_doubt().await?;
+    look.resolve_dispatch().await?;
     for _ in 0..STEPS_MAX {
         let next = context
             .world

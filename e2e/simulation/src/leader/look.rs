@@ -48,6 +48,7 @@ type Step = Result<Option<Done>, CallError>;
 pub async fn instance(look: Look, uid: String) -> Result<Done, CallError> {
     let look = InstanceLook { look, uid };
     look.resolve_doubt().await?;
+    look.resolve_dispatch().await?;
     for _ in 0..STEPS_MAX {
         let next = look
             .look
@@ -179,7 +180,8 @@ impl InstanceLook {
                     .borrow()
                     .status(instance, verdict, None, clock::now());
                 self.write_status(instance, status).await?;
-                Ok(Some(Done::Settled))
+                let again = self.look.known.borrow().tried_again(&self.uid);
+                Ok(Some(again.map_or(Done::Settled, Done::Again)))
             }
         }
     }
@@ -300,12 +302,45 @@ impl InstanceLook {
                     api.create(domain)
                 };
                 let result = self.look.line.call(create).await;
-                self.domain_done(&key, result).await
+                self.domain_made(result).await
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.end_dispatch();
+                Err(error)
+            }
         };
         unpin(&self.look, pinned);
         result
+    }
+
+    async fn domain_made(&self, result: Result<Domain, CallError>) -> Step {
+        match result {
+            Ok(written) => {
+                self.look.written(written);
+                self.end_dispatch();
+                Ok(None)
+            }
+            Err(error) => {
+                self.resolve_dispatch().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn resolve_dispatch(&self) -> Result<(), CallError> {
+        let node = self.look.known.borrow().dispatched_to(&self.uid);
+        if let Some(node) = node {
+            let key = self.domain_key(&node);
+            self.look.refresh::<Domain>(&key).await?;
+            self.end_dispatch();
+        }
+        Ok(())
+    }
+
+    fn end_dispatch(&self) {
+        let freed = self.look.known.borrow_mut().dispatch_ended(&self.uid);
+        let others = freed.into_iter().filter(|work| *work != self.look.work);
+        self.look.woken.borrow_mut().extend(others);
     }
 
     async fn segments(
@@ -348,7 +383,7 @@ impl InstanceLook {
         if lives && result.is_ok() && why == WriteReason::Refused {
             self.look.known.borrow_mut().note_refusal(&self.uid, &node);
         }
-        self.domain_done(&key, result).await
+        self.domain_rewritten(&key, result).await
     }
 
     async fn delete_domain(&self, node: &str) -> Step {
@@ -379,7 +414,7 @@ impl InstanceLook {
         Ok(instance.is_some_and(|i| i.metadata.uid.as_deref() == Some(&*self.uid)))
     }
 
-    async fn domain_done(&self, key: &ObjectKey, result: Result<Domain, CallError>) -> Step {
+    async fn domain_rewritten(&self, key: &ObjectKey, result: Result<Domain, CallError>) -> Step {
         match result {
             Ok(written) => {
                 self.look.written(written);

@@ -221,6 +221,58 @@ fn a_binding_that_a_late_leader_wrote_is_found_out() {
 }
 
 #[test]
+fn a_binding_that_a_late_leader_wrote_does_not_come_before_a_domain_that_is_being_made() {
+    let objects = Objects::new();
+    let mut cluster = cluster(&["n1"], &objects);
+    let (a, b) = (
+        with_interface("a", json!({})),
+        with_interface("b", json!({})),
+    );
+    let binding = cluster.bind(&objects.inputs(&b)).unwrap();
+    let (late, dispatched) = (bound(&a, &binding), bound(&b, &binding));
+    cluster.observe_instance(&dispatched);
+    assert_eq!(cluster.examine(&dispatched), None);
+    let made = domain(&dispatched, Disposition::Run, None);
+    cluster.dispatch("n1", &made.spec);
+    cluster.observe_instance(&late);
+    let ip = IpAddr::from([10, 0, 0, 2]);
+    assert_eq!(cluster.examine(&late), Some(BindingFault::Address(ip)));
+    // It was not made: the one whose uid sorts first has the address.
+    cluster.end_dispatch("uid-b");
+    assert_eq!(cluster.examine(&late), None);
+    cluster.dispatch("n1", &made.spec);
+    cluster.observe_domain("n1", &made);
+    cluster.end_dispatch("uid-b");
+    assert_eq!(cluster.examine(&late), Some(BindingFault::Address(ip)));
+}
+
+#[test]
+fn a_domain_that_is_being_made_holds_though_a_late_leader_takes_its_binding_back() {
+    let objects = Objects::new();
+    let mut cluster = cluster(&["n1"], &objects);
+    let term = json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]);
+    let spec = json!({"affinity": {"instanceAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}});
+    let web = labelled(instance("web", spec.clone()), json!({"app": "web"}));
+    cluster.observe_instance(&web);
+    let binding = cluster.bind(&objects.inputs(&web)).unwrap();
+    cluster.observe_instance(&bound(&web, &binding));
+    let made = domain(&bound(&web, &binding), Disposition::Run, None);
+    cluster.dispatch("n1", &made.spec);
+    cluster.observe_instance(&web);
+    assert_eq!(cluster.dispatched_to("uid-web"), Some("n1"));
+    assert_eq!(cluster.used("n1").memory, GIB);
+    let other = labelled(instance("other", spec), json!({"app": "web"}));
+    cluster.observe_instance(&other);
+    let wait = cluster.bind(&objects.inputs(&other)).unwrap_err();
+    assert!(wait.to_string().contains("anti-affinity"), "{wait}");
+    let freed = cluster.end_dispatch("uid-web");
+    assert!(freed.contains(&WaitKey::Capacity));
+    assert_eq!(cluster.used("n1"), Resources::ZERO);
+    assert_eq!(cluster.dispatched_to("uid-web"), None);
+    assert_eq!(cluster.end_dispatch("uid-web"), []);
+}
+
+#[test]
 fn a_binding_to_a_node_that_cannot_take_it_any_more_is_found_out() {
     let objects = Objects::new();
     let mut cluster = cluster(&["n1"], &objects);

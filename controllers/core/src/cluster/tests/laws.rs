@@ -17,6 +17,10 @@ enum Op {
     Undo(usize),
     /// A watch delivers an older state.
     Late(usize),
+    /// A Domain is about to be made.
+    Dispatch(usize),
+    /// It is known whether it was.
+    EndDispatch(usize),
     /// The dispatcher made the Domain.
     MakeDomain(usize),
     /// The agent purged it, and the Domain is deleted.
@@ -34,6 +38,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => i.clone().prop_map(Op::Confirm),
         2 => i.clone().prop_map(Op::Undo),
         2 => i.clone().prop_map(Op::Late),
+        3 => i.clone().prop_map(Op::Dispatch),
+        3 => i.clone().prop_map(Op::EndDispatch),
         3 => i.clone().prop_map(Op::MakeDomain),
         2 => i.clone().prop_map(Op::DropDomain),
         2 => i.prop_map(Op::Gone),
@@ -47,6 +53,7 @@ struct Api {
     cordoned: [bool; NODES.len()],
     instances: HashMap<usize, Instance>,
     pending: HashMap<usize, Binding>,
+    dispatched: HashMap<usize, (String, Domain)>,
     domains: HashMap<usize, (String, Domain)>,
 }
 
@@ -76,6 +83,7 @@ impl Api {
             cordoned: [false; NODES.len()],
             instances: (0..INSTANCES).map(|i| (i, make(i))).collect(),
             pending: HashMap::new(),
+            dispatched: HashMap::new(),
             domains: HashMap::new(),
         }
     }
@@ -91,6 +99,9 @@ impl Api {
         let mut cluster = Cluster::new(Settings::default());
         for (node, domain) in self.domains.values() {
             cluster.observe_domain(node, domain);
+        }
+        for (node, domain) in self.dispatched.values() {
+            cluster.dispatch(node, &domain.spec);
         }
         for instance in self.instances.values() {
             cluster.observe_instance(instance);
@@ -139,10 +150,20 @@ impl Api {
                     cluster.observe_instance(&make(*i));
                 }
             }
+            Op::Dispatch(i) => {
+                if !self.domains.contains_key(i)
+                    && let Some((node, made)) = self.compiled(*i)
+                {
+                    cluster.dispatch(&node, &made.spec);
+                    self.dispatched.insert(*i, (node, made));
+                }
+            }
+            Op::EndDispatch(i) => {
+                self.dispatched.remove(i);
+                cluster.end_dispatch(&format!("uid-i{i}"));
+            }
             Op::MakeDomain(i) => {
-                if let Some(instance) = self.instances.get(i).filter(|i| i.status.is_some()) {
-                    let node = instance.status.as_ref().unwrap().node_name.clone().unwrap();
-                    let made = domain(instance, Disposition::Run, None);
+                if let Some((node, made)) = self.compiled(*i) {
                     cluster.observe_domain(&node, &made);
                     self.domains.insert(*i, (node, made));
                 }
@@ -163,6 +184,13 @@ impl Api {
                 self.observe_host(cluster, *n);
             }
         }
+    }
+
+    /// The node and the Domain of an Instance that is bound.
+    fn compiled(&self, i: usize) -> Option<(String, Domain)> {
+        let instance = self.instances.get(&i)?;
+        let node = instance.status.as_ref()?.node_name.clone()?;
+        Some((node, domain(instance, Disposition::Run, None)))
     }
 
     /// Every binding that is decided, with its instance.
