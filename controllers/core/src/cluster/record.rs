@@ -165,8 +165,11 @@ impl World {
         };
         let hold = record.holds.swap_remove(place);
         self.release_ports(&owner, &hold.named.ports);
+        let before = self.ledger.used(&hold.node);
         self.ledger.set(&hold.node, &owner, source, None);
-        self.touch(WaitKey::Capacity);
+        if !before.within(self.ledger.used(&hold.node)) {
+            self.touch(WaitKey::Capacity);
+        }
         self.refresh(&owner, &hold.node);
         self.drop_record(uid);
     }

@@ -242,7 +242,7 @@ fn a_binding_that_a_late_leader_wrote_does_not_come_before_a_domain_that_is_bein
     assert_eq!(cluster.examine(&late), None);
     cluster.dispatch("n1", &made.spec);
     cluster.observe_domain("n1", &made);
-    cluster.end_dispatch("uid-b");
+    assert_eq!(cluster.end_dispatch("uid-b"), [], "the Domain holds it");
     assert_eq!(cluster.examine(&late), Some(BindingFault::Address(ip)));
 }
 
