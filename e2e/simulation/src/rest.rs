@@ -10,7 +10,7 @@ use kilonova_agent_core::observed::LibvirtState;
 use kilonova_crds::condition::{find, is_true, types};
 use kilonova_crds::node::Disposition;
 use kilonova_crds::v1alpha1::{Power, PowerState};
-use kilonova_crds::{Domain, Instance, names};
+use kilonova_crds::{Domain, Hypervisor, Instance, names};
 use kube::ResourceExt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -240,10 +240,12 @@ impl Schedule {
         }
     }
 
-    /// Nothing is on any node but what is bound there.
+    /// Nothing is on any node but what is bound there, or an orphan for good.
     fn nothing_left(&self, bound: &BTreeSet<String>) -> Result<(), String> {
         for machine in &self.machines {
-            if let Some(uuid) = machine.here.keys().find(|uuid| !bound.contains(*uuid)) {
+            let orphans = self.orphans(&machine.name);
+            let kept = |uuid: &String| bound.contains(uuid) || orphans.contains(uuid);
+            if let Some(uuid) = machine.here.keys().find(|uuid| !kept(uuid)) {
                 return Err(format!("{uuid} is left on {}", machine.name));
             }
         }
@@ -269,7 +271,18 @@ impl Schedule {
         }
     }
 
-    /// What the leader has claimed is what is bound, no more and no less.
+    /// What a node holds of Instances that were removed by hand, their Domains too: that stays.
+    fn orphans(&self, node: &str) -> BTreeSet<String> {
+        let hypervisor = self.api.get::<Hypervisor>("", node);
+        let status = hypervisor.and_then(|h| h.status.clone());
+        let orphans = status.map(|s| s.orphans).unwrap_or_default();
+        let forced = orphans
+            .into_iter()
+            .filter(|o| self.evidence.forced.contains_key(&o.uid));
+        forced.map(|o| o.uuid).collect()
+    }
+
+    /// What the leader has claimed is what is bound or held, no more and no less.
     fn claims_are_what_is_bound(&self) -> Result<(), String> {
         let Some(leader) = self.leaders.first() else {
             return Ok(());
@@ -280,7 +293,8 @@ impl Schedule {
                 let status = instance.status.as_ref();
                 status.is_some_and(|s| s.node_name.as_deref() == Some(&*machine.name))
             };
-            let bound = self.api.all::<Instance>().filter(on).count();
+            let bound =
+                self.api.all::<Instance>().filter(on).count() + self.orphans(&machine.name).len();
             let memory = INSTANCE_MEMORY * u64::try_from(bound).unwrap_or_default();
             let used = known.cluster.used(&machine.name).memory;
             if used != memory {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::thread::{available_parallelism, spawn};
 
 /// Schedules of a test.
-const SEEDS: u64 = 900;
+const SEEDS: u64 = 3000;
 /// Schedules that go every way together.
 const WAYS: u64 = 600;
 /// Schedules that are run twice.
