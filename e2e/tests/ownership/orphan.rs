@@ -85,9 +85,23 @@ async fn in_an_emptied_node_namespace_all_is_held_served_and_listed() {
     shop.close().await.unwrap();
 }
 
-/// What is on the node, without the logs that grow by looking.
+/// What is on the node once what other tests had there is gone: two looks in a row see the same. A look fails where a
+/// netns goes under it.
 async fn settled(cloud: &Cloud) -> BTreeSet<String> {
-    inventory(cloud.lab().node(0)).await.unwrap()
+    cloud.settled().await.unwrap();
+    let node = cloud.lab().node(0);
+    wait_for("the node to be at rest", GENEROUS, || async {
+        let first = inventory(node).await.map_err(|e| e.to_string())?;
+        let second = inventory(node).await.map_err(|e| e.to_string())?;
+        let moving: Vec<_> = first.symmetric_difference(&second).collect();
+        if moving.is_empty() {
+            Ok(second)
+        } else {
+            Err(format!("{moving:?}"))
+        }
+    })
+    .await
+    .unwrap()
 }
 
 /// The node lists it with all that placement must not give away twice.
