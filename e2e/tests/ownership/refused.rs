@@ -53,6 +53,8 @@ async fn a_domain_without_room_is_refused_for_good_and_the_instance_goes_to_anot
     let made: Vec<_> = seen.difference(&before).collect();
     assert!(made.is_empty(), "{made:#?}");
 
+    // The node reports what others use of it, too: whatever it says now, it is refused there again.
+    let scarce = Scarce::on(narrow).await;
     drop(controllers);
     let waits = web
         .condition(SCHEDULED, False, "NoValidHost")
@@ -67,6 +69,7 @@ async fn a_domain_without_room_is_refused_for_good_and_the_instance_goes_to_anot
     let running = web.ready("Running").await.unwrap().status.unwrap();
     assert_eq!(running.node_name.as_deref(), Some("node-1"));
     assert_eq!(running.power_state, Some(PowerState::Running));
+    drop(scarce);
     hand::nothing_left(&cloud, narrow, &[&running.uuid.unwrap()], &uid).await;
     shop.close().await.unwrap();
 }
