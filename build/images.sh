@@ -23,7 +23,7 @@ if [ -n "$LOCAL_BASES" ]; then
     build/local-bases.sh
 fi
 mkdir -p "$OUT"
-work=$(mktemp -d "$OUT/context.XXXXXX")
+work=$(mktemp -d --tmpdir="$OUT")
 trap 'rm -rf "$work"' EXIT
 
 for part in controllers agent; do

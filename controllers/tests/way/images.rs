@@ -91,7 +91,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, Said)> {
         ),
         (
             "extensions",
-            one(104, b"XXXX\xff\xff\xff\xff"),
+            one(104, b"what\xff\xff\xff\xff"),
             refused("cut short"),
         ),
         ("cut", qcow2(&[])[..60].to_vec(), refused("cut short")),
