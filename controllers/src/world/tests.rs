@@ -92,6 +92,15 @@ fn supply(world: &mut World) {
     world.seen(object::<NamespaceMeta>("", "shop", 1, json!({})));
 }
 
+/// A node that is up, and an Instance that may go there.
+fn stage(world: &mut World) {
+    supply(world);
+    world.seen(hypervisor());
+    world.seen(node_namespace());
+    world.seen(lease(1));
+    world.seen(instance(5));
+}
+
 fn world() -> World {
     let mut world = World::new(Settings::default(), STALE);
     world.go_live(Instant::now());
@@ -165,11 +174,7 @@ fn a_node_that_is_back_before_its_silence_was_told_is_back_for_placement_too() {
 #[test]
 fn a_binding_is_written_and_dispatched_without_a_watch() {
     let mut world = world();
-    supply(&mut world);
-    world.seen(hypervisor());
-    world.seen(node_namespace());
-    world.seen(lease(1));
-    world.seen(instance(5));
+    stage(&mut world);
     assert_eq!(next(&mut world), Action::Bind);
     let bound = world.instance("uid-web").unwrap().clone();
     let binding = world.bind(&bound).unwrap();
@@ -189,11 +194,7 @@ fn a_binding_is_written_and_dispatched_without_a_watch() {
 #[test]
 fn what_was_decided_stays_held_while_it_is_in_doubt() {
     let mut world = world();
-    supply(&mut world);
-    world.seen(hypervisor());
-    world.seen(node_namespace());
-    world.seen(lease(1));
-    world.seen(instance(5));
+    stage(&mut world);
     let unbound = world.instance("uid-web").unwrap().clone();
     world.bind(&unbound).unwrap();
     world.doubt(&unbound);
@@ -207,11 +208,7 @@ fn what_was_decided_stays_held_while_it_is_in_doubt() {
 #[test]
 fn what_a_domain_names_stays_held_until_it_is_known_whether_it_was_made() {
     let mut world = world();
-    supply(&mut world);
-    world.seen(hypervisor());
-    world.seen(node_namespace());
-    world.seen(lease(1));
-    world.seen(instance(5));
+    stage(&mut world);
     let unbound = world.instance("uid-web").unwrap().clone();
     let binding = world.bind(&unbound).unwrap();
     let verdict = kilonova_controllers_core::status::Verdict::Binds(&binding);
@@ -231,11 +228,7 @@ fn what_a_domain_names_stays_held_until_it_is_known_whether_it_was_made() {
 #[test]
 fn one_who_was_there_before_us_waits_for_the_nodes_orphans() {
     let mut world = World::new(Settings::default(), STALE);
-    supply(&mut world);
-    world.seen(hypervisor());
-    world.seen(node_namespace());
-    world.seen(lease(1));
-    world.seen(instance(5));
+    stage(&mut world);
     world.go_live(Instant::now());
     assert_ne!(next(&mut world), Action::Bind);
     let work = world.seen(lease(2));

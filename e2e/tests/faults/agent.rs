@@ -1,14 +1,12 @@
 //! The agent dies before and after each of its steps and other effects.
 
-use std::collections::BTreeSet;
-
-use kilonova_e2e::{
-    cloud::{InstanceHandle, inventory, lawful},
-    lab::Failpoints,
-};
+use kilonova_e2e::cloud::{InstanceHandle, lawful};
 use serde_json::json;
 
-use crate::stage::{Clock, Stage, Troupe, asked_for, ended};
+use crate::{
+    play,
+    stage::{Stage, asked_for, ended},
+};
 
 /// What makes the agent do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,17 +79,9 @@ async fn b50_b51_b54_the_agent_dies_before_and_after_each_effect_and_the_law_hol
 }
 
 async fn story(stage: &Stage) {
-    let cloud = &stage.cloud;
-    let troupe = Troupe::make(stage, "agent").await;
-    lawful(cloud).await.unwrap();
-    let mut play = Play {
-        stage,
-        troupe,
-        failpoints: cloud.lab().agent_failpoints(0),
-        alone: inventory(cloud.lab().node(0)).await.unwrap(),
-        clock: Clock::start(),
-    };
-    every_effect_has_a_way(&play.failpoints, WAYS.iter().map(|(effect, _)| *effect));
+    let failpoints = stage.cloud.lab().agent_failpoints(0);
+    let effects = WAYS.iter().map(|(effect, _)| *effect);
+    let mut play = Play::begin(stage, "agent", failpoints, effects).await;
     let before = stage.qemus().await;
     for (effect, way) in WAYS.iter().filter(|(effect, _)| asked_for(effect)) {
         let points = [format!("{effect}/before"), format!("{effect}/after")];
@@ -109,26 +99,10 @@ async fn story(stage: &Stage) {
     assert!(steady.is_empty(), "the neighbour was touched");
 }
 
-/// That the program has no effect without a way to it, and that there is no way to one that it does not have.
-pub fn every_effect_has_a_way<'a>(failpoints: &Failpoints, ways: impl Iterator<Item = &'a str>) {
-    let points = failpoints.all().unwrap();
-    let there: BTreeSet<_> = points.iter().map(String::as_str).collect();
-    let ways: Vec<_> = ways
-        .flat_map(|e| [format!("{e}/before"), format!("{e}/after")])
-        .collect();
-    let ways: BTreeSet<_> = ways.iter().map(String::as_str).collect();
-    assert_eq!(there, ways, "effects of the program, and ways to them");
-}
+/// The agent, as the program of a play.
+struct Agent;
 
-/// What the deaths are played on.
-struct Play<'a> {
-    stage: &'a Stage,
-    troupe: Troupe<'a>,
-    failpoints: Failpoints,
-    /// What is on the node with the neighbour alone.
-    alone: BTreeSet<String>,
-    clock: Clock,
-}
+type Play<'a> = play::Play<'a, Agent>;
 
 impl Play<'_> {
     /// Has the agent die at some points, in this order.

@@ -1,19 +1,16 @@
 //! The controllers die before and after each kind of write.
 
-use std::collections::BTreeSet;
-
 use kilonova_crds::v1alpha1::Hypervisor;
 use kilonova_e2e::{
-    cloud::{InstanceHandle, inventory, lawful},
-    lab::Failpoints,
+    cloud::{InstanceHandle, lawful},
     wait::{GENEROUS, wait_for},
 };
 use kube::Api;
 use serde_json::{Value, json};
 
 use crate::{
-    agent::every_effect_has_a_way,
-    stage::{Clock, OWN, Stage, Troupe, asked_for, ended},
+    play,
+    stage::{OWN, Stage, asked_for, ended},
 };
 
 /// What makes the controllers do something.
@@ -74,32 +71,19 @@ async fn b50_b51_b54_the_controllers_die_before_and_after_each_write_and_the_law
 }
 
 async fn story(stage: &Stage) {
-    let cloud = &stage.cloud;
-    let troupe = Troupe::make(stage, "controllers").await;
-    lawful(cloud).await.unwrap();
-    let mut play = Play {
-        stage,
-        troupe,
-        failpoints: cloud.lab().controllers_failpoints(0),
-        alone: inventory(cloud.lab().node(0)).await.unwrap(),
-        clock: Clock::start(),
-    };
-    every_effect_has_a_way(&play.failpoints, WAYS.iter().map(|(effect, _)| *effect));
+    let failpoints = stage.cloud.lab().controllers_failpoints(0);
+    let effects = WAYS.iter().map(|(effect, _)| *effect);
+    let mut play = Play::begin(stage, "controllers", failpoints, effects).await;
     for (effect, way) in WAYS.iter().filter(|(effect, _)| asked_for(effect)) {
         play.die(effect, *way).await;
     }
     play.nothing_is_claimed_but_by_the_neighbour().await;
 }
 
-/// What the deaths are played on.
-struct Play<'a> {
-    stage: &'a Stage,
-    troupe: Troupe<'a>,
-    failpoints: Failpoints,
-    /// What is on the node with the neighbour alone.
-    alone: BTreeSet<String>,
-    clock: Clock,
-}
+/// The controllers, as the program of a play.
+struct Controllers;
+
+type Play<'a> = play::Play<'a, Controllers>;
 
 impl Play<'_> {
     /// Has the controllers die before an effect, and once it was started again, after it.

@@ -11,6 +11,7 @@
 mod agent;
 mod controllers;
 mod download;
+mod play;
 mod stage;
 mod twice;
 
