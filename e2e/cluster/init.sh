@@ -6,7 +6,7 @@
 # from node to node), kubeconfig and certificates, the key that may log in. Ends only with the node.
 {
 set -euo pipefail
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=~root LANG=C
 trap 'echo "init: line $LINENO failed: $BASH_COMMAND"; sleep 1; poweroff -f' ERR
 
 # --- root: what is written goes to memory, what must outlive a power cut to the node's disk --------------------------
@@ -76,7 +76,7 @@ iptables -A FORWARD -s "$PODS.0.0/16" -j ACCEPT
 iptables -A FORWARD -d "$PODS.0.0/16" -j ACCEPT
 
 # --- configuration ------------------------------------------------------------------------------------------------------
-mkdir -p /etc/cni/net.d /etc/containerd /etc/dropbear /etc/kubernetes /root/.ssh
+mkdir -p /etc/cni/net.d /etc/containerd /etc/dropbear /etc/kubernetes "$HOME/.ssh"
 cp "$SCRIPTS/etc/containerd.toml" /etc/containerd/config.toml
 cp "$SCRIPTS/etc/kubelet.yaml" /etc/kubernetes/
 [ "$KUBELET" = 0 ] || cp "$NODE_DIR"/kubernetes/* /etc/kubernetes/
@@ -84,11 +84,11 @@ sed "s|@SUBNET@|$PODS.$INDEX.0/24|" "$SCRIPTS/etc/cni.conflist" > /etc/cni/net.d
 cp "$SCRIPTS"/etc/libvirt/* /etc/libvirt/
 printf 'host_uuid = "00000000-0000-4000-8000-%012x"\n' "$INDEX" >> /etc/libvirt/libvirtd.conf
 mkdir -p /etc/libvirt/qemu /var/log/libvirt/qemu /var/lib/libvirt/images
-chmod 700 /root /root/.ssh
+chmod 700 "$HOME" "$HOME/.ssh"
 # What the machine's owner has there is for people, and slow.
-: > /root/.bashrc
-cp "$NODE_DIR/authorized_keys" /root/.ssh/authorized_keys
-chmod 600 /root/.ssh/authorized_keys
+: > "$HOME/.bashrc"
+cp "$NODE_DIR/authorized_keys" "$HOME/.ssh/authorized_keys"
+chmod 600 "$HOME/.ssh/authorized_keys"
 
 # --- services, each started again a second after its end, as a service manager does it ----------------------------------
 trap - ERR

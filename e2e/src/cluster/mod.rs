@@ -237,17 +237,17 @@ impl Cluster {
     /// Takes a node off both networks, as a broken switch does.
     ///
     /// # Errors
-    /// When the links cannot be set down.
+    /// When the ports cannot be set.
     pub async fn cut_off(&self, node: &ClusterNode) -> Result<()> {
-        network::set_ports(&self.lab, node.index(), "down").await
+        network::set_ports(&self.lab, node.index(), network::PortState::Disabled).await
     }
 
     /// Puts a node back that was cut off.
     ///
     /// # Errors
-    /// When the links cannot be set up.
+    /// When the ports cannot be set.
     pub async fn join(&self, node: &ClusterNode) -> Result<()> {
-        network::set_ports(&self.lab, node.index(), "up").await
+        network::set_ports(&self.lab, node.index(), network::PortState::Forwarding).await
     }
 
     /// Starts to record what passes on the physical network.

@@ -44,9 +44,18 @@ pub(super) fn trunk_port(index: u8) -> String {
     format!("trunk{index}")
 }
 
-/// Sets both ports of a node `up` or `down`.
-pub(super) async fn set_ports(lab: &Lab, index: u8, state: &str) -> Result<()> {
-    let text = r#"for port in "$1" "$2"; do ip link set dev "$port" "$3"; done"#;
-    let args = [port(index), trunk_port(index), state.to_owned()];
+/// Whether a switch forwards what it gets at a port.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum PortState {
+    /// Nothing passes, in either direction.
+    Disabled = 0,
+    /// Everything does.
+    Forwarding = 3,
+}
+
+/// Sets both ports of a node. They stay up: a user-mode kernel never listens again at one that was down.
+pub(super) async fn set_ports(lab: &Lab, index: u8, state: PortState) -> Result<()> {
+    let text = r#"for port in "$1" "$2"; do bridge link set dev "$port" state "$3"; done"#;
+    let args = [port(index), trunk_port(index), (state as u8).to_string()];
     network::script(lab.namespaces().command("bash"), text, &args).await
 }
