@@ -68,17 +68,14 @@ async fn a_nodes_tokens_are_good_for_nothing_outside_its_node_namespace() {
     let not_own = "an agent may report the Hypervisor of its own node only";
     let label = ["label", "hypervisor", other, "stolen=yes"];
     agent.is_told(label, not_own).await;
-    let status = r#"{"status": {"conditions": []}}"#;
-    let patch = [
-        "patch",
-        "hypervisor",
-        other,
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        status,
-    ];
-    agent.is_told(patch, not_own).await;
+    // As an agent does it: without reading it first, which it may not.
+    let status = json!({
+        "apiVersion": "kilonova.dev/v1alpha1", "kind": "Hypervisor",
+        "metadata": {"name": other}, "status": {"conditions": []},
+    });
+    let apply = ["apply", "--server-side", "--subresource=status", "-f", "-"];
+    let output = agent.kubectl_with(apply, &status.to_string()).await;
+    refused(&output, not_own);
     let cordon = r#"{"spec": {"unschedulable": true}}"#;
     let patch = ["patch", "hypervisor", node, "--type=merge", "-p", cordon];
     agent
@@ -148,25 +145,26 @@ impl<'a> Thief<'a> {
     }
 
     async fn kubectl<'b>(&self, args: impl IntoIterator<Item = &'b str>) -> Output {
+        self.kubectl_with(args, "").await
+    }
+
+    async fn kubectl_with<'b>(
+        &self,
+        args: impl IntoIterator<Item = &'b str>,
+        stdin: &str,
+    ) -> Output {
         let kubeconfig = self.kubeconfig.display().to_string();
         let own = ["--kubeconfig".to_owned(), kubeconfig];
         let args = args.into_iter().map(str::to_owned);
         self.cloud
             .lab()
-            .kubectl(own.into_iter().chain(args))
+            .kubectl_with(own.into_iter().chain(args), stdin)
             .await
             .unwrap()
     }
 
     async fn is_told<'b>(&self, args: impl IntoIterator<Item = &'b str>, says: &str) {
-        let output = self.kubectl(args).await;
-        assert!(!output.success(), "{}", output.command);
-        assert!(
-            output.stderr.contains(says),
-            "{}: {}",
-            output.command,
-            output.stderr
-        );
+        refused(&self.kubectl(args).await, says);
     }
 
     /// Tries all that is not excepted by a word in its path: each is forbidden, whether the object is there or not.
@@ -191,6 +189,13 @@ impl<'a> Thief<'a> {
             .await;
         assert!(let_in.is_empty(), "{let_in:#?}");
     }
+}
+
+/// That a command failed, with these words.
+fn refused(output: &Output, says: &str) {
+    let (command, stderr) = (&output.command, &output.stderr);
+    assert!(!output.success(), "{command}");
+    assert!(stderr.contains(says), "{command}: {stderr}");
 }
 
 /// One request.
