@@ -10,7 +10,8 @@ FROM ${BUILDER} AS build
 WORKDIR /src
 COPY . .
 RUN mkdir -p /out && if [ -f kilonova-agent ]; then install -m 0755 kilonova-agent /out/; else \
-        apt-get update && apt-get install -y --no-install-recommends libvirt-dev pkg-config \
+        { dpkg -s libvirt-dev pkg-config > /dev/null 2>&1 \
+            || { apt-get update && apt-get install -y --no-install-recommends libvirt-dev pkg-config; }; } \
         && cargo build --release --locked -p kilonova-agent \
         && install -m 0755 target/release/kilonova-agent /out/; fi
 
