@@ -128,4 +128,9 @@ async fn b65_a_cordoned_node_gets_nothing_new_and_is_drained_under_its_guests() 
     never_noticed(&instances, &boots).await;
     shop.close().await.unwrap();
     cloud.settled().await.unwrap();
+    // Nothing else moves a replica back to where it was drained from.
+    let controllers = ["-n", "kilonova-system", "deployment/kilonova-controllers"];
+    for what in ["restart", "status"] {
+        kubectl(&cloud, ["rollout", what].into_iter().chain(controllers)).await;
+    }
 }

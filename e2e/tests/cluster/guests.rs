@@ -2,7 +2,7 @@
 
 use kilonova_e2e::wait::{GENEROUS, wait_for};
 
-use crate::{cloud, never_noticed, one_on_each};
+use crate::{cloud, hand::written, never_noticed, one_on_each};
 
 #[tokio::test]
 async fn guests_outlive_the_agents_pod_the_kubelet_and_containerd() {
@@ -21,6 +21,7 @@ async fn guests_outlive_the_agents_pod_the_kubelet_and_containerd() {
         boots.push(instance.boot_id().await.unwrap());
     }
 
+    let before = cluster.audit().unwrap().len();
     let agents = ["-n", "kilonova-agents", "delete", "pod", "--all", "--wait"];
     cluster.kubectl(agents).await.unwrap().checked().unwrap();
     cluster.node(0).kill("kubelet").await.unwrap();
@@ -48,6 +49,9 @@ async fn guests_outlive_the_agents_pod_the_kubelet_and_containerd() {
     cloud.hypervisors_ready().await.unwrap();
 
     never_noticed(&instances, &boots).await;
+    let nodes: Vec<_> = cluster.nodes().iter().collect();
+    let again = written(cluster, before, &nodes, &shop);
+    assert!(again.is_empty(), "nothing had changed: {again:?}");
     // The agents of now do what they are told.
     for instance in &instances {
         instance.delete().await.unwrap();

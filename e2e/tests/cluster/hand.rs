@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use kilonova_crds::{Domain, names};
 use kilonova_e2e::{
-    cloud::{Cloud, InstanceHandle},
-    lab::Machine,
+    cloud::{Cloud, InstanceHandle, Tenant},
+    cluster::{Cluster, ClusterNode},
+    lab::{AuditEvent, Machine},
     wait::{GENEROUS, wait_for},
 };
 use kube::Api;
@@ -63,6 +64,34 @@ pub async fn nothing_left(cloud: &Cloud, node: &Machine, uuid: &str, uid: &str) 
     })
     .await
     .unwrap();
+}
+
+/// What objects of our kinds were written since the audit log had `before` entries, of some nodes and of a tenant:
+/// resource and subresource of each, sorted.
+pub fn written(
+    cluster: &Cluster,
+    before: usize,
+    nodes: &[&ClusterNode],
+    tenant: &Tenant<'_>,
+) -> Vec<String> {
+    let mut places = vec![tenant.namespace().to_owned()];
+    places.extend(nodes.iter().map(|node| names::node_namespace(node.name())));
+    let about = |event: &&AuditEvent| {
+        let object = &event.object_ref;
+        let is_node = |node: &&ClusterNode| object.name == node.name();
+        let hypervisor = object.resource == "hypervisors" && nodes.iter().any(is_node);
+        hypervisor || places.contains(&object.namespace)
+    };
+    let audit = cluster.audit().unwrap().split_off(before);
+    let writes = audit.iter().filter(|e| e.is_write() && e.succeeded());
+    let mut kinds: Vec<_> = writes.filter(about).map(kind).collect();
+    kinds.sort();
+    kinds
+}
+
+fn kind(event: &AuditEvent) -> String {
+    let object = &event.object_ref;
+    format!("{}/{}", object.resource, object.subresource)
 }
 
 /// Says how long something took: it is a figure that people ask for.

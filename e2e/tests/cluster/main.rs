@@ -52,6 +52,11 @@ async fn cloud() -> (MutexGuard<'static, ()>, Cloud) {
         Cloud::on(cluster).await.unwrap()
     });
     let cloud = shared.await.again().await.unwrap();
+    let cluster = cloud.cluster().unwrap();
+    for node in cluster.nodes() {
+        // A test that failed may have left it cut off.
+        cluster.join(node).await.unwrap();
+    }
     cloud.hypervisors_ready().await.unwrap();
     (alone, cloud)
 }
