@@ -1,7 +1,12 @@
 # What people and CI call; the logic is in Rust (e2e/, the program kilonova-lab). All that is made goes to .kilonova
 # and target.
 
-LAB   := cargo run --release --quiet -p kilonova-e2e --bin kilonova-lab --
+# Users get what is optimised. Tests are of programs that check their arithmetic, which are also sooner built; the lab
+# takes the programs of its own profile.
+PROFILE := release
+TESTS   := test test-lab lint unit gitops e2e failpoints programs
+$(TESTS): PROFILE := dev
+LAB      = cargo run --profile $(PROFILE) --quiet -p kilonova-e2e --bin kilonova-lab --
 CRDS  := charts/kilonova-crds/templates
 TOOLS := .kilonova/cache/tools
 # Suites of end-to-end tests side by side, each with a lab (a control plane and its guests), and tests in each.
@@ -17,7 +22,7 @@ SEEDS ?= 1000000
 # How many nodes `make lab` starts.
 NODES ?= 2
 
-.PHONY: help preflight setup build failpoints up down demo lab lab-down lab-demo test test-lab lint unit gitops e2e bench crds chart images
+.PHONY: help preflight setup build programs failpoints up down demo lab lab-setup lab-down lab-demo test test-lab lint unit gitops e2e bench crds chart images
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
@@ -33,10 +38,15 @@ setup: preflight ## install packages, build everything; harmless when all is the
 build: ## the programs of the product, optimised
 	cargo build --release -p kilonova-controllers -p kilonova-agent
 
+# The product's and the lab, for tests.
+programs:
+	cargo build --quiet -p kilonova-controllers -p kilonova-agent
+	cargo build --quiet -p kilonova-e2e --bin kilonova-lab
+
 # Beside the product's, with all that both have in common: only what the feature changes is built again.
-failpoints: build ## the programs that the tests kill at every step; for no other use
+failpoints: programs ## the programs that the tests kill at every step; for no other use
 	@CARGO_BUILD_BUILD_DIR=$${CARGO_BUILD_BUILD_DIR:-$${CARGO_TARGET_DIR:-target}} \
-		cargo build --release --quiet -p kilonova-controllers -p kilonova-agent --target-dir $${CARGO_TARGET_DIR:-target}/failpoints \
+		cargo build --quiet -p kilonova-controllers -p kilonova-agent --target-dir $${CARGO_TARGET_DIR:-target}/failpoints \
 		--features kilonova-controllers/failpoints,kilonova-agent/failpoints
 
 # For a cluster of the user's own no lab is set up: our programs, and Helm where there is none.
@@ -49,8 +59,7 @@ down: ## end and remove what `make up` started
 demo: preflight ## set up, start, boot an instance from examples/quickstart, show it, end
 	@$(LAB) demo $(DEMO_ARGS)
 
-lab: preflight ## real Kubernetes nodes on this machine (NODES=2); leaves .kilonova/cluster.kubeconfig
-	@$(LAB) cluster setup
+lab: lab-setup ## real Kubernetes nodes on this machine (NODES=2); leaves .kilonova/cluster.kubeconfig
 	@$(LAB) cluster up --nodes $(NODES)
 
 lab-down: ## end and remove what `make lab` started
@@ -78,17 +87,17 @@ gitops: ## what kstatus and Argo CD say of our objects
 	cd gitops && go vet ./... && go test ./...
 
 # What has waits in it leaves the cores to another: a suite prints what it has to say when it ends.
-e2e: build failpoints ## tests on real parts, with real guests (root); one of them: make e2e TEST=name
-	cargo build --quiet -p kilonova-e2e --bin kilonova-lab
+e2e: failpoints ## tests on real parts, with real guests (root); one of them: make e2e TEST=name
 	cargo test --quiet $(E2E) --tests --no-run
 	@printf '%s\n' $(SUITES) | xargs -P $(E2E_SUITES) -I SUITE sh -c \
 		'said=$$(cargo test --quiet $(E2E) --test SUITE -- --test-threads=$(E2E_THREADS) $(TEST) 2>&1); code=$$?; \
 		printf "== SUITE\n%s\n" "$$said"; exit $$code'
 
-# One cluster for all of them, which some upset on purpose: one at a time.
-test-lab: build ## tests on real Kubernetes nodes, with the charts installed (root)
+lab-setup: preflight ## what real nodes are made of, built once (10 minutes and more)
 	@$(LAB) cluster setup
-	cargo build --quiet -p kilonova-e2e --bin kilonova-lab
+
+# One cluster for all of them, which some upset on purpose: one at a time.
+test-lab: lab-setup programs ## tests on real Kubernetes nodes, with the charts installed (root)
 	@$(if $(HISTORY),,echo "the upgrade from $(PREVIOUS) is not tested: that commit is not in this clone (git fetch --unshallow)")
 	cargo test --quiet -p kilonova-e2e --test cluster -- --test-threads=1 $(if $(HISTORY),,--skip b67_) $(TEST)
 

@@ -10,9 +10,17 @@ pub const DIR_VARIABLE: &str = "KILONOVA_BIN_DIR";
 /// Names the directory of the programs with failpoints, where that is another than `make failpoints` fills.
 pub const FAILPOINTS_DIR_VARIABLE: &str = "KILONOVA_FAILPOINTS_BIN_DIR";
 
+/// The profile of this very program, as Cargo names its directory: what it works with is built as it was. So users run
+/// what is optimised, and tests are of programs that check themselves as they do.
+pub const PROFILE: &str = if cfg!(debug_assertions) {
+    "debug"
+} else {
+    "release"
+};
+
 /// Where programs of ours are when they have been built.
 pub(super) fn dir() -> PathBuf {
-    std::env::var_os(DIR_VARIABLE).map_or_else(|| target_dir().join("release"), PathBuf::from)
+    std::env::var_os(DIR_VARIABLE).map_or_else(|| target_dir().join(PROFILE), PathBuf::from)
 }
 
 /// Where a program of ours is when it has been built: `kilonova-controllers`, `kilonova-agent`.
@@ -30,14 +38,17 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 pub(super) fn program_in(dir: &Path, name: &str) -> Result<PathBuf> {
-    built(dir.join(name), "run `make setup` (or `make build`)")
+    built(
+        dir.join(name),
+        "run `make setup` (for a test, `make programs`)",
+    )
 }
 
 /// Where a program of ours with failpoints is when it has been built.
 #[must_use]
 pub fn path_with_failpoints(name: &str) -> PathBuf {
     let dir = std::env::var_os(FAILPOINTS_DIR_VARIABLE);
-    let default = || target_dir().join("failpoints/release");
+    let default = || target_dir().join("failpoints").join(PROFILE);
     dir.map_or_else(default, PathBuf::from).join(name)
 }
 

@@ -8,7 +8,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use kilonova_e2e::{Error, Result, build, repo};
+use kilonova_e2e::{
+    Error, Result,
+    build::{self, programs::PROFILE},
+    repo,
+};
 
 use crate::progress::Progress;
 
@@ -26,7 +30,7 @@ const CLUSTER_PACKAGES: [&str; 9] = [
 ];
 
 /// What runs, builds and is tested here needs these.
-const PACKAGES: [&str; 33] = [
+const PACKAGES: [&str; 35] = [
     // the node: libvirt, QEMU, networks
     "libvirt-daemon",
     "libvirt-daemon-driver-qemu",
@@ -64,6 +68,9 @@ const PACKAGES: [&str; 33] = [
     "util-linux",
     "procps",
     "ethtool",
+    // container images
+    "buildah",
+    "mmdebstrap",
 ];
 
 /// All of it.
@@ -164,17 +171,13 @@ fn exists(database: &str, name: &str) -> bool {
 }
 
 fn programs(progress: &Progress) -> Result<()> {
-    progress.say("building kilonova-controllers and kilonova-agent (cargo build --release)");
+    progress.say(&format!(
+        "building kilonova-controllers and kilonova-agent ({PROFILE})"
+    ));
     let mut cargo = Command::new("cargo");
-    cargo.args([
-        "build",
-        "--release",
-        "--quiet",
-        "-p",
-        "kilonova-controllers",
-        "-p",
-        "kilonova-agent",
-    ]);
+    let profile = if PROFILE == "debug" { "dev" } else { PROFILE };
+    cargo.args(["build", "--quiet", "--profile", profile]);
+    cargo.args(["-p", "kilonova-controllers", "-p", "kilonova-agent"]);
     // What `cargo run` says of this program: build scripts that look at it would run again, and all that needs them
     // be built again, here and at the next build that is not ours.
     let inherited = std::env::vars_os().map(|(name, _)| name);
