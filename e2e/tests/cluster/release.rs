@@ -1,6 +1,8 @@
 //! The release as an operator handles it.
 
-use crate::{cloud, never_noticed, one_on_each};
+use kilonova_e2e::wait::{GENEROUS, wait_for};
+
+use crate::{cloud, hand::kubectl, never_noticed, one_on_each};
 
 #[tokio::test]
 async fn an_uninstalled_system_leaves_guests_running_and_a_new_one_takes_them_back() {
@@ -14,13 +16,16 @@ async fn an_uninstalled_system_leaves_guests_running_and_a_new_one_takes_them_ba
     }
 
     cluster.uninstall().await.unwrap();
-    let pods = cluster
-        .kubectl(["get", "pods", "-A", "-o", "name"])
-        .await
-        .unwrap()
-        .checked()
-        .unwrap();
-    assert!(!pods.stdout.contains("kilonova"), "{}", pods.stdout);
+    wait_for("its pods to be gone", GENEROUS, || async {
+        let left = kubectl(&cloud, ["get", "pods", "-A", "-o", "name"]).await;
+        if left.contains("kilonova") {
+            Err(left)
+        } else {
+            Ok(())
+        }
+    })
+    .await
+    .unwrap();
     for instance in &instances {
         assert_eq!(instance.domain_state().await.unwrap(), "running");
     }
